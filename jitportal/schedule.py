@@ -1,0 +1,100 @@
+"""Beat's schedule, in code: when the database says that something is due, and a few daily jobs.
+
+Any number of beats may run; the one that holds an advisory lock in the database leads, the others
+wait for it to go. PostgreSQL is the truth, so nothing is kept in a schedule file.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from celery.beat import Scheduler
+from celery.schedules import crontab, schedstate, schedule
+from django.db import DatabaseError, connection
+
+from approvals.selectors import clock, due
+
+log = structlog.get_logger(__name__)
+
+_LEADER_LOCK = 0x6A69_7462
+#: Seconds between two looks into the database for what is due.
+LOOK_SECONDS = 0.5
+#: Seconds after which the sweep is sent although nothing is due, so that a stopped one shows.
+AT_LEAST_EVERY_SECONDS = 15.0
+
+
+class WhenDue(schedule):
+    """Due when the next moment in the database has come, and every few seconds besides."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(run_every=timedelta(seconds=AT_LEAST_EVERY_SECONDS), **options)
+
+    def is_due(self, last_run_at: datetime) -> schedstate:
+        """Return whether to send the sweep now, and else how many seconds to wait at most."""
+        silent_for = (self.now() - self.maybe_make_aware(last_run_at)).total_seconds()
+        if silent_for >= AT_LEAST_EVERY_SECONDS:
+            return schedstate(is_due=True, next=LOOK_SECONDS)
+        try:
+            next_at = due.next_moment()
+            wait = (next_at - clock.now()).total_seconds() if next_at else LOOK_SECONDS
+        except DatabaseError as error:
+            connection.close()
+            log.error("beat.database_away", error=type(error).__name__)
+            return schedstate(is_due=False, next=LOOK_SECONDS)
+        if wait <= 0.02 and silent_for >= LOOK_SECONDS / 2:
+            return schedstate(is_due=True, next=LOOK_SECONDS)
+        return schedstate(is_due=False, next=min(max(wait, 0.01), LOOK_SECONDS))
+
+
+class LeadingScheduler(Scheduler):
+    """A scheduler that works only while this beat leads."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options["max_interval"] = LOOK_SECONDS
+        super().__init__(*args, **options)
+        self.leads = False
+
+    def tick(self, *args: Any, **options: Any) -> float:
+        """Run what is due if this beat leads; return the seconds until the next look."""
+        if not self._lead():
+            return LOOK_SECONDS
+        wait: float = super().tick(*args, **options)
+        return wait
+
+    def _lead(self) -> bool:
+        """Hold or take the leader's lock; it goes with the connection that holds it."""
+        try:
+            with connection.cursor() as cursor:
+                if self.leads:
+                    cursor.execute("SELECT 1")
+                    return True
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LEADER_LOCK])
+                self.leads = bool(cursor.fetchone()[0])
+                if self.leads:
+                    log.info("beat.leads")
+        except DatabaseError as error:
+            self.leads = False
+            connection.close()
+            log.error("beat.database_away", error=type(error).__name__)
+        return self.leads
+
+
+def entries() -> dict[str, dict[str, Any]]:
+    """Return beat's entries."""
+    return {
+        "due": {
+            "task": "work.due",
+            "schedule": WhenDue(),
+            "options": {"queue": "due", "expires": 30},
+        },
+        "repair-index": {
+            "task": "index.repair",
+            "schedule": crontab(minute="17"),
+            "options": {"queue": "due"},
+        },
+        "clear-sessions": {
+            "task": "sessions.clear",
+            "schedule": crontab(minute="41", hour="3"),
+            "options": {"queue": "due"},
+        },
+    }
