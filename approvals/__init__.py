@@ -1,0 +1,1 @@
+"""Access requests, approval chains, grants and everything that people see of them."""
