@@ -1,0 +1,159 @@
+"""The language between provisioning and every kind of target. No connector lives here.
+
+What every connector keeps, and `tests/connectors/contract.py` proves for each:
+
+- `grant` and `revoke` are idempotent: at-least-once delivery, a kill between the side effect and
+  its record, and two deliveries at the same moment all end in the same state at the target.
+- An error is `PermanentError` (somebody must change something first) or `TransientError` (the same
+  call may succeed later). Its message says what to do and never holds a secret. Whoever *revokes*
+  tries again after either: access that can't be removed stays due, and visible.
+- Nothing that is returned or raised holds a secret: not a receipt, a message, a `repr`.
+- Every call ends within a bounded time.
+- No state is kept between calls: several threads may use one instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+Settings = Mapping[str, Any]
+"""Decoded JSON of a resource or an entitlement: whatever `Connector.validate` accepts."""
+
+
+class ConnectorError(Exception):
+    """A target refused or did not answer. `message` is safe to store and to show.
+
+    Raised only as one of its two subclasses.
+    """
+
+    permanent: ClassVar[bool]
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class PermanentError(ConnectorError):
+    """Trying again can't help until somebody changes what the message names."""
+
+    permanent = True
+
+
+class TransientError(ConnectorError):
+    """The target could not be reached or was busy; the same call may succeed later."""
+
+    permanent = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantSpec:
+    """All that a connector is told about one grant. `secret` is resolved, and hidden in `repr`.
+
+    `ends_at` is when the access is due to end (aware), for targets that can enforce it themselves.
+    """
+
+    request_id: str
+    subject_login: str
+    subject_email: str
+    resource: str
+    entitlement: str
+    resource_settings: Settings
+    entitlement_settings: Settings
+    secret: str | None = field(default=None, repr=False)
+    ends_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the target confirmed: facts for the record, JSON-safe and without secrets."""
+
+    detail: dict[str, Any]
+    sessions_closed: int = 0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Held:
+    """One access that exists at the target now, whoever made it."""
+
+    subject_login: str
+    entitlement_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether the target can be worked with now, in a sentence that says what to do if not."""
+
+    ok: bool
+    message: str
+    latency_ms: float | None = None
+
+
+class Step(NamedTuple):
+    """One line of "how to connect": what it is, and the text or command to copy."""
+
+    label: str
+    text: str
+
+
+class Connector(Protocol):
+    """One kind of target."""
+
+    key: ClassVar[str]
+    """Stored with resources; never changes."""
+    title: ClassVar[str]
+    glyph: ClassVar[str]
+    """Two letters for a badge."""
+    needs_secret: ClassVar[bool]
+    """Whether a resource of this kind must name a secret reference."""
+    ends_at_target: ClassVar[bool]
+    """Whether the target itself enforces `GrantSpec.ends_at`, so that an outage of ours can't
+    prolong access."""
+
+    def grant(self, spec: GrantSpec) -> Receipt:
+        """The subject holds the entitlement at the target when this returns.
+
+        Raises: PermanentError, TransientError.
+        """
+        ...
+
+    def revoke(self, spec: GrantSpec) -> Receipt:
+        """The subject no longer holds the entitlement at the target when this returns.
+
+        A subject or an entitlement that the target no longer knows is a success: nobody holds it.
+
+        Raises: PermanentError, TransientError.
+        """
+        ...
+
+    def observe(
+        self,
+        *,
+        resource_settings: Settings,
+        secret: str | None,
+        entitlements: Mapping[str, Settings],
+    ) -> list[Held]:
+        """Who holds which of `entitlements` (key → its settings) at the target now; sorted.
+
+        Raises: PermanentError, TransientError.
+        """
+        ...
+
+    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+        """Says whether the target answers and lets us work; never raises for the target's sake."""
+        ...
+
+    def how_to_connect(self, spec: GrantSpec) -> Sequence[Step]:
+        """What the subject does to use the access. No network, no secret, never raises."""
+        ...
+
+    def validate(
+        self, *, resource_settings: Settings, entitlement_settings: Settings | None
+    ) -> list[str]:
+        """What is wrong with the settings, a sentence each; empty means good. No network.
+
+        `entitlement_settings=None` judges a resource alone.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Connectors against real targets; no Django is needed here."""
