@@ -1,0 +1,1 @@
+"""Ways to reach people. A channel sends what it is given; it knows nothing of requests."""

@@ -1,0 +1,96 @@
+"""The event map: which topic of the outbox causes what. All side effects are on this page."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import structlog
+from django.db import transaction
+
+from approvals.models import OutboxItem
+from approvals.outbox import queue
+from approvals.selectors import clock
+from approvals.services import directory, escalation, notifications, provisioning
+
+log = structlog.get_logger(__name__)
+
+#: Items that one task claims at a time, per lane.
+CLAIM = {"due": 50, "provisioning": 64, "notices": 20}
+
+
+def _remind(item: OutboxItem, now: datetime) -> None:
+    escalation.remind(
+        request_id=uuid.UUID(item.payload["request_id"]),
+        level=item.payload["level"],
+        escalations=item.payload["escalations"],
+        at=datetime.fromisoformat(item.payload["at"]),
+        now=now,
+    )
+
+
+def _directory_changed(item: OutboxItem, now: datetime) -> None:
+    directory.changed(keys=item.payload["keys"], now=now)
+
+
+def each(
+    handle: Callable[[OutboxItem, datetime], None], *, atomic: bool
+) -> Callable[[Sequence[OutboxItem]], None]:
+    """Return a handler that does items one by one; a failing one is tried again later.
+
+    `atomic` handlers commit together with the removal of their item, so they happen exactly once.
+    """
+
+    def run(items: Sequence[OutboxItem]) -> None:
+        for item in items:
+            now = clock.now()
+            try:
+                if atomic:
+                    with transaction.atomic():
+                        handle(item, now)
+                        queue.done([item])
+                else:
+                    handle(item, now)
+                    queue.done([item])
+            except Exception as error:
+                log.exception("outbox.failed", topic=item.topic, item=item.pk)
+                queue.failed(item, error=f"{type(error).__name__}: {error}", now=now)
+
+    return run
+
+
+HANDLERS: dict[str, Callable[[Sequence[OutboxItem]], None]] = {
+    "request.remind": each(_remind, atomic=True),
+    "directory.changed": each(_directory_changed, atomic=False),
+    "notice.send": each(notifications.send, atomic=False),
+    "grant.apply": provisioning.apply,
+    "grant.withdraw": provisioning.withdraw,
+    "grant.cleanup": provisioning.cleanup,
+}
+
+
+def work(lane: str, *, now: datetime | None = None) -> int:
+    """Do what is due in a lane until nothing is; return how many items were worked on.
+
+    `now` is for those who ask what will be due; else it is the database's clock, ever anew.
+    """
+    total = 0
+    while items := queue.claim(lane=lane, limit=CLAIM[lane], now=now or clock.now()):
+        by_topic: dict[str, list[OutboxItem]] = defaultdict(list)
+        for item in items:
+            by_topic[item.topic].append(item)
+        for topic, batch in by_topic.items():
+            try:
+                HANDLERS[topic](batch)
+            except Exception as error:
+                log.exception("outbox.batch_failed", topic=topic)
+                _give_back(batch, error)
+        total += len(items)
+    return total
+
+
+def _give_back(batch: Sequence[OutboxItem], error: Exception) -> None:
+    """Let the items of a broken batch be tried again; those that were done are gone already."""
+    now = clock.now()
+    for item in OutboxItem.objects.filter(pk__in=[row.pk for row in batch]):
+        queue.failed(item, error=f"{type(error).__name__}: {error}", now=now)

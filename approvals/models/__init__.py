@@ -1,0 +1,26 @@
+"""Tables of the portal. Fields, constraints and FSM transitions; use cases live in services."""
+
+from approvals.directory.models import Group, Membership, User
+from approvals.models.catalogue import Entitlement, Policy, Resource
+from approvals.models.decision import Decision
+from approvals.models.evidence import GrantEvent, Notice
+from approvals.models.pointer import Asked, CurrentRequest, Waiting
+from approvals.models.request import AccessRequest
+from approvals.outbox.models import OutboxItem
+
+__all__ = [
+    "AccessRequest",
+    "Asked",
+    "CurrentRequest",
+    "Decision",
+    "Entitlement",
+    "GrantEvent",
+    "Group",
+    "Membership",
+    "Notice",
+    "OutboxItem",
+    "Policy",
+    "Resource",
+    "User",
+    "Waiting",
+]

@@ -1,0 +1,51 @@
+"""A person's decision at one level of one request."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from approvals.directory.models import User
+from audit.models import AppendOnly
+
+
+class Decision(AppendOnly):
+    """Who approved or denied what, for which level, having seen which revision.
+
+    One person has one vote on a request, whatever levels and groups they are in: the unique key is
+    the last guard of that. `revision` is the one that the decision produced.
+    """
+
+    class Verdict(models.TextChoices):
+        """What was decided."""
+
+        APPROVE = "approve", "Approve"
+        DENY = "deny", "Deny"
+
+    request_id = models.UUIDField()
+    revision = models.PositiveIntegerField()
+    seen_revision = models.PositiveIntegerField()
+    level = models.PositiveSmallIntegerField()
+    level_name = models.CharField(max_length=100)
+    escalations = models.PositiveSmallIntegerField(default=0)
+    actor = models.ForeignKey(User, models.PROTECT, related_name="+", db_index=False)
+    actor_name = models.CharField(max_length=200)
+    verdict = models.CharField(max_length=10, choices=Verdict.choices)
+    comment = models.TextField(blank=True)
+    asked_at = models.DateTimeField(null=True, help_text="When this person was first asked.")
+    occurred_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["request_id", "actor"], name="one_human_one_vote"),
+            models.UniqueConstraint(fields=["request_id", "revision"], name="decision_revision"),
+            models.CheckConstraint(
+                condition=models.Q(verdict__in=["approve", "deny"]), name="decision_verdict_known"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["actor", "-occurred_at"], name="decision_actor"),
+            models.Index(fields=["-occurred_at", "-id"], name="decision_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor_name}: {self.verdict}"

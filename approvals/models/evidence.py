@@ -1,0 +1,58 @@
+"""What happened at the target and what people were told: evidence beside the revisions."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from approvals.directory.models import User
+from audit.models import AppendOnly
+
+
+class GrantEvent(AppendOnly):
+    """One attempt at the target: made or failed, with its duration and what the target said."""
+
+    class Kind(models.TextChoices):
+        """What was tried, and how it went."""
+
+        GRANTED = "granted", "Granted at the target"
+        GRANT_FAILED = "grant_failed", "Granting failed"
+        REMOVED = "removed", "Removed from the target"
+        REMOVE_FAILED = "remove_failed", "Removing failed"
+
+    request_id = models.UUIDField()
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    attempt = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    occurred_at = models.DateTimeField(help_text="When the target answered.")
+    permanent = models.BooleanField(default=False)
+    error = models.TextField(blank=True)
+    detail = models.JSONField(default=dict)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["request_id", "id"], name="grant_event_request")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.request_id}"
+
+
+class Notice(AppendOnly):
+    """A message that was handed to a channel for a person, written when it was accepted."""
+
+    request_id = models.UUIDField(null=True)
+    kind = models.CharField(max_length=30)
+    channel = models.CharField(max_length=20)
+    recipient = models.ForeignKey(User, models.PROTECT, related_name="+", db_index=False)
+    recipient_name = models.CharField(max_length=200)
+    address = models.CharField(max_length=320)
+    subject_line = models.CharField(max_length=300)
+    once_key = models.CharField(max_length=200, unique=True)
+    occurred_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["request_id", "id"], name="notice_request"),
+            models.Index(fields=["recipient", "-occurred_at"], name="notice_recipient"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} to {self.recipient_name}"

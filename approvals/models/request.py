@@ -1,0 +1,243 @@
+"""The access request: each row is one revision, holding the whole state as it then was.
+
+`new = current.revise(event=…, …); new.approve(); new.save()` is the only way on. A transition
+changes the new object in memory, `save()` inserts it. The database refuses a revision that does not
+follow the newest one, so that of two concurrent ones exactly one is written.
+"""
+
+import hashlib
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Self
+
+import rfc8785
+from django.db import models
+from django_fsm import RETURN_VALUE, FSMField, transition
+
+from approvals.directory.models import User
+from approvals.domain import states
+from approvals.domain.states import EndReason, State
+from approvals.models.catalogue import Entitlement
+from audit.models import AppendOnly
+
+_NOT_HASHED = {"id", "recorded_at", "hash"}
+_REFERENCE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def reference(request_id: uuid.UUID) -> str:
+    """Return the short name that people read out, made of the id's last 40 bits (Crockford)."""
+    number = request_id.int & ((1 << 40) - 1)
+    letters = [_REFERENCE_ALPHABET[(number >> shift) & 31] for shift in range(35, -5, -5)]
+    return f"REQ-{''.join(letters[:4])}-{''.join(letters[4:])}"
+
+
+class AccessRequest(AppendOnly):
+    """One revision of an access request. The newest one is found through `CurrentRequest`."""
+
+    request_id = models.UUIDField()
+    revision = models.PositiveIntegerField()
+    event = models.CharField(max_length=20)
+    state = FSMField(
+        default=State.PENDING, protected=True, choices=[(s.value, s.value.title()) for s in State]
+    )
+    actor = models.ForeignKey(
+        User, models.PROTECT, null=True, related_name="+", db_index=False, help_text="Or the portal"
+    )
+    actor_name = models.CharField(max_length=200)
+    occurred_at = models.DateTimeField()
+    previous_hash = models.BinaryField(max_length=32, null=True)
+    hash = models.BinaryField(max_length=32)
+
+    # what was asked for
+    requester = models.ForeignKey(User, models.PROTECT, related_name="+", db_index=False)
+    requester_name = models.CharField(max_length=200)
+    subject = models.ForeignKey(User, models.PROTECT, related_name="+", db_index=False)
+    subject_name = models.CharField(max_length=200)
+    entitlement = models.ForeignKey(Entitlement, models.PROTECT, related_name="+", db_index=False)
+    resource_name = models.CharField(max_length=100)
+    entitlement_name = models.CharField(max_length=100)
+    risk = models.CharField(max_length=10)
+    reason = models.TextField()
+    ticket = models.CharField(max_length=100, blank=True)
+    duration_seconds = models.PositiveIntegerField()
+    starts_at = models.DateTimeField(null=True, help_text="Null: as soon as it is approved.")
+    submitted_at = models.DateTimeField()
+
+    # the policy that it came under
+    policy_record = models.ForeignKey(
+        "approvals.HistoricalPolicy", models.PROTECT, related_name="+", db_index=False
+    )
+    policy_name = models.CharField(max_length=100)
+    policy_version = models.PositiveIntegerField()
+    rule_name = models.CharField(max_length=100)
+
+    # where the chain stands
+    level = models.PositiveSmallIntegerField(null=True)
+    level_name = models.CharField(max_length=100, blank=True)
+    escalations = models.PositiveSmallIntegerField(default=0)
+    due_at = models.DateTimeField(null=True, help_text="When the machine must move by itself.")
+
+    # the grant
+    target = models.JSONField(
+        default=dict, help_text="Connector, settings, secret reference and login, as approved."
+    )
+    activated_at = models.DateTimeField(null=True)
+    ends_at = models.DateTimeField(null=True)
+    end_reason = models.CharField(max_length=20, blank=True)
+    removal_due_at = models.DateTimeField(null=True)
+    removal_started_at = models.DateTimeField(null=True)
+    removal_confirmed_at = models.DateTimeField(null=True)
+
+    comment = models.TextField(blank=True)
+    detail = models.JSONField(default=dict)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["request_id", "revision"], name="request_revision_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=[s.value for s in State]), name="request_state_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(revision__gte=1, duration_seconds__gte=1),
+                name="request_positive",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reference} #{self.revision}"
+
+    @property
+    def reference(self) -> str:
+        """Return the short name, such as REQ-7F3K-22QP."""
+        return reference(self.request_id)
+
+    @property
+    def access_name(self) -> str:
+        """Return resource and entitlement as pages write them."""
+        return f"{self.resource_name} · {self.entitlement_name}"
+
+    @property
+    def duration(self) -> timedelta:
+        """Return how long the access lasts from its activation."""
+        return timedelta(seconds=self.duration_seconds)
+
+    @property
+    def removal_lag(self) -> timedelta | None:
+        """Return the time from due to confirmed at the target, once it is confirmed."""
+        if self.removal_confirmed_at is None or self.removal_due_at is None:
+            return None
+        return self.removal_confirmed_at - self.removal_due_at
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether anything can still happen to it."""
+        return self.state in states.OPEN
+
+    def revise(
+        self, *, event: str, actor: User | None, now: datetime, comment: str = "", **changes: Any
+    ) -> Self:
+        """Return the next revision, unsaved: a copy of this one with `changes` made to it.
+
+        Call the transition on it and save it. `comment` and `detail` are the event's own and do not
+        carry over.
+        """
+        values = {
+            field.attname: getattr(self, field.attname)
+            for field in self._meta.concrete_fields
+            if field.attname not in {"id", "recorded_at", "hash", "previous_hash"}
+        }
+        values |= {
+            "revision": self.revision + 1,
+            "event": str(event),
+            "actor_id": actor.pk if actor else None,
+            "actor_name": actor.get_full_name() if actor else "portal",
+            "occurred_at": now,
+            "previous_hash": bytes(self.hash),
+            "comment": comment,
+            "detail": {},
+        }
+        return type(self)(**(values | changes))
+
+    def content_hash(self) -> bytes:
+        """Return SHA-256 over this revision's columns as canonical JSON (RFC 8785).
+
+        `previous_hash` is one of them, so that each revision commits to all before it.
+        """
+        content = {
+            field.attname: _plain(getattr(self, field.attname))
+            for field in self._meta.concrete_fields
+            if field.attname not in _NOT_HASHED
+        }
+        return hashlib.sha256(rfc8785.dumps(content)).digest()
+
+    def save(self, *args: Any, **options: Any) -> None:
+        """Insert this revision with its hash. Raises: MutationBlocked when it exists already."""
+        if self._state.adding:
+            self.hash = self.content_hash()
+        super().save(*args, **options)
+
+    @transition(field=state, source=states.sources("approve"), target=State.APPROVED)
+    def approve(self) -> None:
+        """Mark as fully approved."""
+
+    @transition(field=state, source=states.sources("deny"), target=State.DENIED)
+    def deny(self) -> None:
+        """Mark as denied."""
+        self._settle()
+
+    @transition(field=state, source=states.sources("cancel"), target=State.CANCELLED)
+    def cancel(self) -> None:
+        """Mark as cancelled before it became access."""
+        self._settle()
+
+    @transition(field=state, source=states.sources("lapse"), target=State.LAPSED)
+    def lapse(self) -> None:
+        """Mark as lapsed: nobody decided in time."""
+        self._settle()
+
+    @transition(field=state, source=states.sources("fail"), target=State.FAILED)
+    def fail(self) -> None:
+        """Mark as failed: the access can't be made."""
+        self._settle()
+
+    @transition(field=state, source=states.sources("activate"), target=State.ACTIVE)
+    def activate(self) -> None:
+        """Mark as active on the target from now on; the clock starts here."""
+        self.activated_at = self.occurred_at
+        self.ends_at = self.due_at = self.occurred_at + self.duration
+
+    @transition(field=state, source=states.sources("end"), target=State.REVOKING)
+    def end(self) -> None:
+        """Mark as ending; the target has yet to confirm."""
+        self.due_at = None
+
+    @transition(
+        field=state,
+        source=states.sources("confirm"),
+        target=RETURN_VALUE(*states.targets("confirm")),
+    )
+    def confirm(self) -> str:
+        """Mark as gone from the target: expired when time ran out, else revoked."""
+        return State.EXPIRED if self.end_reason == EndReason.TIME else State.REVOKED
+
+    def _settle(self) -> None:
+        self.due_at = None
+        self.level = None
+        self.level_name = ""
+
+    @property
+    def policy_document(self) -> Any:
+        """Return the pinned policy's document (one query unless loaded with it)."""
+        return self.policy_record.document
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    return value

@@ -1,0 +1,151 @@
+"""Putting work into the outbox and taking it out. Knows topics and lanes, not what they mean.
+
+Items are claimed by a lease that is written in its own short transaction; no lock is held while the
+work is done. A worker that dies leaves a lease behind that runs out, and the item is claimed again.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+
+from approvals.outbox.models import OutboxItem
+
+log = structlog.get_logger(__name__)
+
+LANES = ("due", "provisioning", "notices")
+#: Seconds of the longest wait between two tries.
+BACKOFF_MOST_SECONDS = 3600
+
+_CLAIM = """
+UPDATE approvals_outboxitem SET leased_until = %(until)s, attempts = attempts + 1
+WHERE id IN (
+    SELECT o.id FROM approvals_outboxitem o
+    WHERE o.lane = %(lane)s AND o.not_before <= %(now)s
+      AND (o.leased_until IS NULL OR o.leased_until <= %(now)s)
+      AND (o.key = '' OR NOT EXISTS (
+            SELECT FROM approvals_outboxitem earlier
+            WHERE earlier.key = o.key AND earlier.key <> '' AND earlier.id < o.id))
+    ORDER BY o.not_before, o.id LIMIT %(limit)s FOR UPDATE OF o SKIP LOCKED)
+RETURNING *
+"""
+
+_wake: Callable[[str], None] | None = None
+
+
+def on_wake(wake: Callable[[str], None]) -> None:
+    """Register how workers of a lane are woken; the outbox itself knows no broker."""
+    global _wake
+    _wake = wake
+
+
+def wake(lane: str) -> None:
+    """Wake the lane's workers now. A broker that is down costs nothing but time: beat looks too."""
+    if _wake is None:
+        return
+    try:
+        _wake(lane)
+    except Exception as error:  # the broker's own errors are many; none may fail a committed write
+        log.warning("outbox.wake_failed", lane=lane, error=type(error).__name__)
+
+
+def put(
+    *,
+    topic: str,
+    lane: str,
+    payload: dict[str, Any],
+    now: datetime,
+    key: str = "",
+    not_before: datetime | None = None,
+) -> OutboxItem:
+    """Write one side effect into the running transaction and wake its lane once that commits."""
+    return put_many([item(topic, lane, payload, now=now, key=key, not_before=not_before)])[0]
+
+
+def item(
+    topic: str,
+    lane: str,
+    payload: dict[str, Any],
+    *,
+    now: datetime,
+    key: str = "",
+    not_before: datetime | None = None,
+) -> OutboxItem:
+    """Return an unsaved item, for `put_many`."""
+    return OutboxItem(
+        topic=topic, lane=lane, key=key, payload=payload, not_before=not_before or now
+    )
+
+
+def put_many(items: Iterable[OutboxItem]) -> list[OutboxItem]:
+    """Write side effects into the running transaction and wake their lanes once that commits."""
+    assert transaction.get_connection().in_atomic_block, "side effects belong to a transaction"
+    rows = OutboxItem.objects.bulk_create(items)
+    for lane in {row.lane for row in rows}:
+        transaction.on_commit(lambda lane=lane: wake(lane))  # type: ignore[misc]
+    return rows
+
+
+def claim(*, lane: str, limit: int, now: datetime) -> list[OutboxItem]:
+    """Lease up to `limit` items that are due, the oldest of each key only.
+
+    Two workers never hold the same item within a lease's time.
+    """
+    with transaction.atomic():
+        rows = OutboxItem.objects.raw(
+            _CLAIM, {"lane": lane, "limit": limit, "now": now, "until": now + settings.OUTBOX_LEASE}
+        )
+        return sorted(rows, key=lambda row: row.pk)
+
+
+def done(items: Iterable[OutboxItem]) -> None:
+    """Remove items whose work is done; in the transaction that records it where there is one."""
+    OutboxItem.objects.filter(pk__in=[row.pk for row in items]).delete()
+
+
+def failed(
+    item: OutboxItem, *, error: str, now: datetime, most_seconds: float = BACKOFF_MOST_SECONDS
+) -> OutboxItem:
+    """Give an item back for a later try: after 1, 2, 4, … seconds, at most `most_seconds`."""
+    delay = min(most_seconds, math.pow(2, min(item.attempts - 1, 20)))
+    item.not_before = now + timedelta(seconds=delay)
+    item.leased_until = None
+    item.first_failed_at = item.first_failed_at or now
+    item.last_error = error[:2000]
+    item.save(update_fields=["not_before", "leased_until", "first_failed_at", "last_error"])
+    return item
+
+
+def postpone(item: OutboxItem, *, until: datetime) -> None:
+    """Give an item back untried, to be claimed again at `until`."""
+    item.not_before = until
+    item.leased_until = None
+    item.attempts = max(0, item.attempts - 1)
+    item.save(update_fields=["not_before", "leased_until", "attempts"])
+
+
+def drop(*, topic: str, key: str) -> int:
+    """Remove items that are not needed any more and that no worker holds; return how many."""
+    count, _ = OutboxItem.objects.filter(topic=topic, key=key, leased_until=None).delete()
+    return count
+
+
+def retry_now(pk: int, *, now: datetime) -> bool:
+    """Let a waiting item be tried at once; return whether there was one."""
+    changed = OutboxItem.objects.filter(pk=pk).update(not_before=now, leased_until=None)
+    return bool(changed)
+
+
+def next_due() -> datetime | None:
+    """Return the moment at which the next item may be claimed, over all lanes."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT min(greatest(not_before, coalesce(leased_until, not_before)))"
+            " FROM approvals_outboxitem"
+        )
+        moment: datetime | None = cursor.fetchone()[0]
+    return moment

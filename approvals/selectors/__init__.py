@@ -1,0 +1,1 @@
+"""Reads. Every page, report and service finds its data here; nothing here writes."""

@@ -1,0 +1,155 @@
+"""What would happen if a request were sent now: the chain that it would take, or the refusal.
+
+Nothing is written; `services.requests.submit` decides for itself when it is sent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from approvals.domain import policy as policies
+from approvals.domain.durations import words
+from approvals.models import AccessRequest, Entitlement
+from approvals.selectors import catalogue, chains, requests
+from approvals.selectors.catalogue import Offer
+from approvals.selectors.chains import ChainView
+
+__all__ = ["AccessRequest", "Entitlement", "Preview", "at_once", "preview", "wishes"]
+
+_USUAL_LENGTHS = [
+    timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), timedelta(minutes=30),
+    timedelta(hours=1), timedelta(hours=2), timedelta(hours=4), timedelta(hours=8),
+    timedelta(days=1), timedelta(days=3), timedelta(days=7), timedelta(days=30),
+]  # fmt: skip
+_CHOICES = 5
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What sending would lead to. `refusal` is a sentence; `chain` None without one: at once."""
+
+    refusal: str
+    chain: ChainView | None
+    rule_name: str
+    duplicate: AccessRequest | None
+
+
+class Wishes(NamedTuple):
+    """What a form may offer a person: lengths, and what its policy will want to know."""
+
+    longest: timedelta | None
+    lengths: list[timedelta]
+    ticket: bool
+    ticket_always: bool
+    reason_min: int
+    shorter: str
+
+
+def preview(
+    *,
+    entitlement: Entitlement,
+    offer: Offer,
+    subject: int,
+    requester: int,
+    duration: timedelta,
+    now: datetime,
+) -> Preview:
+    """Return the chain that a request of this duration would take (two queries).
+
+    A ticket and a reason are taken as given: the form asks for them by itself.
+    """
+    duplicate = requests.open_for(subject=subject, entitlement=entitlement.pk)
+    if offer.retired:
+        return Preview(f"{entitlement} is retired; nobody can ask for it.", None, "", duplicate)
+    rule = policies.resolve(
+        offer.policy,
+        risk=entitlement.risk,
+        subject_groups=offer.groups,
+        duration=duration,
+        ticket="given",
+        reason="r" * policies.REASON_MIN_MAX_CHARS,
+    )
+    if isinstance(rule, policies.Refused):
+        return Preview(rule.reason, None, "", duplicate)
+    view = None
+    if rule.chain is not None:
+        view = chains.preview(
+            rule.chain,
+            requester=requester,
+            subject=subject,
+            owner=entitlement.resource.owner_id,
+            now=now,
+        )
+    return Preview("", view, rule.rule_name, duplicate)
+
+
+def wishes(*, entitlement: Entitlement, offer: Offer) -> Wishes:
+    """Return what to offer and ask; empty where the person may not ask at all."""
+    rules = _fitting(offer)
+    longest = offer.longest if offer.eligible else None
+    if longest is None:
+        return Wishes(None, [], ticket=False, ticket_always=False, reason_min=0, shorter="")
+    lengths = [length for length in _USUAL_LENGTHS if length <= longest]
+    if not lengths or lengths[-1] != longest:
+        lengths.append(longest)
+    return Wishes(
+        longest=longest,
+        lengths=lengths[-_CHOICES:],
+        ticket=any(rule.ticket for rule in rules),
+        ticket_always=all(rule.ticket for rule in rules),
+        reason_min=max(rule.reason_min for rule in rules),
+        shorter=_shorter(rules, risk=entitlement.risk),
+    )
+
+
+def why_not(*, entitlement: Entitlement, offer: Offer) -> str:
+    """Return why the person may not ask for it, in a sentence; empty when they may."""
+    if offer.retired:
+        return f"{entitlement} is retired; nobody can ask for it."
+    found = policies.resolve(
+        offer.policy,
+        risk=entitlement.risk,
+        subject_groups=offer.groups,
+        duration=timedelta(seconds=1),
+        ticket="given",
+        reason="r" * policies.REASON_MIN_MAX_CHARS,
+    )
+    return found.reason if isinstance(found, policies.Refused) else ""
+
+
+def at_once(*, entitlement: Entitlement, offer: Offer) -> str:
+    """Return “approved at once”, perhaps with up to how long, or nothing where people decide."""
+    rules = _fitting(offer)
+    if entitlement.risk != "low" or not rules or rules[0].chain is not None:
+        return ""
+    if rules[0].longest == offer.longest:
+        return "approved at once"
+    return f"up to {words(rules[0].longest)} approved at once"
+
+
+def _fitting(offer: Offer) -> Sequence[policies.Rule]:
+    if offer.policy is None:
+        return []
+    return [rule for rule in offer.policy.rules if rule.fits(offer.groups)]
+
+
+def _shorter(rules: Sequence[policies.Rule], *, risk: str) -> str:
+    """Return a hint where a shorter wish needs fewer approvals than the longest one."""
+    needed = [_approvals(rule) for rule in rules if rule.chain is not None or risk == "low"]
+    if len(needed) < 2 or needed[0] >= max(needed):
+        return ""
+    first = words(rules[0].longest)
+    if needed[0] == 0:
+        return f"Up to {first} is approved at once."
+    noun = "approval" if needed[0] == 1 else "approvals"
+    return f"Shorter is approved faster: up to {first} needs {needed[0]} {noun}."
+
+
+def _approvals(rule: policies.Rule) -> int:
+    return sum(level.quorum for level in rule.chain.levels) if rule.chain is not None else 0
+
+
+def search(text: str) -> list[Entitlement]:
+    """Return what can be asked for and matches every word of `text` (one query)."""
+    return list(catalogue.search(text)[:500])

@@ -1,0 +1,175 @@
+"""What can be asked for, by whom, for how long, and why not."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from approvals.domain import policy as policies
+from approvals.models import AccessRequest, Entitlement, Group, Policy, User
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An entitlement as its current policy offers it to one person."""
+
+    policy: policies.Policy | None
+    policy_record: Any  # the newest history row of the policy
+    groups: frozenset[str]
+    retired: bool
+
+    @property
+    def eligible(self) -> bool:
+        """Return whether the person may ask for it at all."""
+        return not self.retired and policies.eligible(self.policy, self.groups)
+
+    @property
+    def longest(self) -> timedelta | None:
+        """Return the longest duration that the person may ask for."""
+        return policies.longest_for(self.policy, self.groups)
+
+
+def groups_of(person: User | int) -> frozenset[str]:
+    """Return the names of a person's directory groups (one query)."""
+    pk = person if isinstance(person, int) else person.pk
+    return frozenset(Group.objects.filter(members__person=pk).values_list("name", flat=True))
+
+
+@lru_cache(maxsize=512)
+def _parsed(history_id: int) -> policies.Policy:
+    # A history row never changes, so what was parsed of it stays true.
+    row = Policy.history.model.objects.only("document").get(history_id=history_id)
+    return policies.parse(row.document)
+
+
+def newest_record(policy_id: int) -> Any:
+    """Return the newest history row of a policy, which is what a request pins (one query)."""
+    return (
+        Policy.history.filter(id=policy_id)
+        .only("history_id", "name", "version", "id")
+        .latest("history_id")
+    )
+
+
+def offer(*, entitlement: Entitlement, subject: User | int) -> Offer:
+    """Return what the current policy offers `subject` (at most four queries)."""
+    record = newest_record(entitlement.policy_id) if entitlement.policy_id else None
+    return Offer(
+        policy=_parsed(record.history_id) if record else None,
+        policy_record=record,
+        groups=groups_of(subject),
+        retired=entitlement.is_retired or entitlement.resource.is_retired,
+    )
+
+
+def recheck(record: AccessRequest) -> policies.Refused | None:
+    """Return why the request would not be allowed today, or None.
+
+    Pinned policy and today's policy must both allow it: the stricter wins.
+    """
+    entitlement = Entitlement.objects.select_related("resource").get(pk=record.entitlement_id)
+    found = offer(entitlement=entitlement, subject=record.subject_id)
+    if found.retired:
+        return policies.Refused("no_policy", f"{entitlement} is retired.")
+    if not User.objects.filter(pk=record.subject_id, is_active=True).exists():
+        return policies.Refused("not_eligible", f"{record.subject_name} is not active any more.")
+    return policies.recheck(
+        found.policy,
+        risk=entitlement.risk,
+        subject_groups=found.groups,
+        duration=record.duration,
+    )
+
+
+def entitlement(pk: int) -> Entitlement | None:
+    """Return an entitlement with its resource and policy, retired or not (one query)."""
+    return Entitlement.objects.select_related("resource__owner", "policy").filter(pk=pk).first()
+
+
+def target_of(record: AccessRequest) -> dict[str, Any]:
+    """Return what a connector needs to make the access, as configured now (two queries).
+
+    It is pinned when the request is approved, so that the access is removed just where it was made,
+    whatever is edited meanwhile. The secret is a reference.
+    """
+    found = Entitlement.objects.select_related("resource").get(pk=record.entitlement_id)
+    subject = User.objects.only("username", "email").get(pk=record.subject_id)
+    return {
+        "connector": found.resource.connector,
+        "resource_settings": found.resource.settings,
+        "entitlement_settings": found.settings,
+        "secret": found.resource.secret,
+        "login": subject.username,
+        "email": subject.email,
+    }
+
+
+def search(text: str = "") -> QuerySet[Entitlement]:
+    """Return entitlements that are not retired and match every word of `text`."""
+    rows = Entitlement.objects.select_related("resource", "policy").filter(
+        is_retired=False, resource__is_retired=False
+    )
+    for word in text.split()[:8]:
+        rows = rows.filter(
+            Q(name__icontains=word)
+            | Q(resource__name__icontains=word)
+            | Q(resource__title__icontains=word)
+            | Q(description__icontains=word)
+            | Q(keywords__icontains=word)
+        )
+    return rows.order_by("resource__name", "name")
+
+
+def offers(rows: list[Entitlement], *, subject: User) -> dict[int, Offer]:
+    """Return the offer of each entitlement to `subject` (two queries for all of them)."""
+    policy_ids = {row.policy_id for row in rows if row.policy_id}
+    newest = {
+        record.id: record
+        for record in Policy.history.filter(id__in=policy_ids)
+        .order_by("id", "-history_id")
+        .distinct("id")
+        .only("history_id", "name", "version", "id")
+    }
+    groups = groups_of(subject)
+    found: dict[int, Offer] = {}
+    for row in rows:
+        record = newest.get(row.policy_id) if row.policy_id else None
+        found[row.pk] = Offer(
+            policy=_parsed(record.history_id) if record else None,
+            policy_record=record,
+            groups=groups,
+            retired=row.is_retired or row.resource.is_retired,
+        )
+    return found
+
+
+def recent_of(*, person: User, limit: int = 3) -> list[Entitlement]:
+    """Return what the person asked for last, newest first, each once."""
+    rows = Entitlement.objects.raw(
+        """
+        SELECT e.* FROM (
+            SELECT entitlement_id, max(submitted_at) AS newest FROM (
+                SELECT entitlement_id, submitted_at FROM approvals_currentrequest
+                WHERE subject_id = %s ORDER BY submitted_at DESC LIMIT 50) latest
+            GROUP BY entitlement_id) recent
+        JOIN approvals_entitlement e ON e.id = recent.entitlement_id
+        WHERE NOT e.is_retired ORDER BY newest DESC LIMIT %s
+        """,
+        [person.pk, limit],
+    )
+    keys = [row.pk for row in rows]
+    loaded = search().in_bulk(keys)
+    return [loaded[key] for key in keys if key in loaded]
+
+
+def named(text: str) -> Entitlement | None:
+    """Return the entitlement of an id or of `resource/entitlement`, retired or not (one query)."""
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return entitlement(int(text))
+    resource, _, name = text.partition("/")
+    if not name or "\0" in text:
+        return None
+    rows = Entitlement.objects.select_related("resource__owner", "policy")
+    return rows.filter(resource__name__iexact=resource, name__iexact=name).first()

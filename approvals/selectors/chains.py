@@ -1,0 +1,196 @@
+"""The approval chain of a request, loaded and evaluated against the directory as it stands.
+
+One query for the votes and one for the people that the chain can reach, however large the company.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from django.db import connection
+
+from approvals.domain import chain as chains
+from approvals.domain import escalation, policy
+from approvals.domain.facts import Directory, Parties, Person, PersonKey
+from approvals.models import AccessRequest, Decision, Resource
+from approvals.models.catalogue import Policy
+
+_PEOPLE = """
+WITH RECURSIVE up AS (
+    SELECT id, manager_id, 0 AS depth FROM approvals_user WHERE id = %(subject)s
+    UNION
+    SELECT u.id, u.manager_id, up.depth + 1
+    FROM approvals_user u JOIN up ON u.id = up.manager_id
+    WHERE up.depth < %(depth)s
+), reached AS (
+    SELECT id FROM up
+    UNION SELECT unnest(%(ids)s::bigint[])
+    UNION SELECT id FROM approvals_user WHERE lower(username) = ANY(%(logins)s)
+    UNION SELECT m.person_id FROM approvals_membership m
+          JOIN approvals_group g ON g.id = m.group_id WHERE g.name = ANY(%(groups)s)
+)
+SELECT u.id, u.username, u.name, u.manager_id, u.is_active,
+       ARRAY(SELECT g.name FROM approvals_membership m JOIN approvals_group g ON g.id = m.group_id
+             WHERE m.person_id = u.id AND g.name = ANY(%(groups)s))
+FROM approvals_user u JOIN reached ON reached.id = u.id
+"""
+
+
+@dataclass(frozen=True)
+class ChainView:
+    """A request's chain with everything that decides who may act on it at one moment."""
+
+    chain: chains.Chain
+    parties: Parties
+    directory: Directory
+    names: dict[int, str]
+    votes: tuple[escalation.Vote, ...]
+    opened_at: datetime
+    progress: escalation.Progress
+    electorate: frozenset[int]
+
+    @property
+    def level(self) -> chains.Level | None:
+        """Return the open level, if any."""
+        number = self.progress.level
+        return self.chain.levels[number - 1] if number else None
+
+    def names_of(self, people: Iterable[int]) -> list[str]:
+        """Return the names of `people`, sorted."""
+        return sorted(self.names.get(person, "?") for person in people)
+
+    def refusal(self, actor: int) -> str | None:
+        """Return why `actor` may not decide now, or None when they may."""
+        return escalation.refusal(self.chain, self.progress, self.parties, self.directory, actor)
+
+    def with_vote(self, vote: escalation.Vote, *, now: datetime) -> "ChainView":
+        """Return the view as it stands once `vote` is counted."""
+        return evaluate(
+            self.chain,
+            (*self.votes, vote),
+            parties=self.parties,
+            directory=self.directory,
+            names=self.names,
+            opened_at=self.opened_at,
+            now=now,
+        )
+
+
+@lru_cache(maxsize=2048)
+def _pinned(history_id: int, rule_name: str) -> policy.Rule:
+    # A history row never changes, so what was parsed of it stays true.
+    row = Policy.history.model.objects.only("document").get(history_id=history_id)
+    return policy.rule(policy.parse(row.document), rule_name)
+
+
+def pinned_rule(record: AccessRequest) -> policy.Rule:
+    """Return the rule that the request came under, from the pinned version of its policy."""
+    return _pinned(record.policy_record_id, record.rule_name)
+
+
+def evaluate(
+    chain: chains.Chain,
+    votes: tuple[escalation.Vote, ...],
+    *,
+    parties: Parties,
+    directory: Directory,
+    names: dict[int, str],
+    opened_at: datetime,
+    now: datetime,
+) -> ChainView:
+    """Return the chain's view at `now` for facts that are already loaded."""
+    progress = escalation.replay(chain, votes, opened_at=opened_at, now=now)
+    return ChainView(
+        chain=chain,
+        parties=parties,
+        directory=directory,
+        names=names,
+        votes=votes,
+        opened_at=opened_at,
+        progress=progress,
+        electorate=frozenset(
+            int(str(person))
+            for person in escalation.electorate(chain, progress, parties, directory)
+        ),
+    )
+
+
+def people(
+    chain: chains.Chain, *, subject: int, also: Iterable[int | None] = ()
+) -> tuple[Directory, dict[int, str]]:
+    """Return the people that `chain` can reach from `subject`, and their names (one query)."""
+    sources = list(chain.sources())
+    parameters: dict[str, Any] = {
+        "subject": subject,
+        "depth": max((s.of for s in sources if s.kind == "manager"), default=0),
+        "ids": [person for person in {subject, *also} if person is not None],
+        "logins": sorted({s.name.lower() for s in sources if s.kind == "person"}),
+        "groups": sorted({s.name for s in sources if s.kind == "group"}),
+    }
+    found: dict[PersonKey, Person] = {}
+    logins: dict[str, PersonKey] = {}
+    names: dict[int, str] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_PEOPLE, parameters)
+        for pk, login, name, manager, active, groups in cursor.fetchall():
+            found[pk] = Person(key=pk, manager=manager, groups=frozenset(groups), active=active)
+            logins[login.lower()] = pk
+            names[pk] = name or login
+    for source in sources:
+        if source.kind == "person" and (pk := logins.get(source.name.lower())):
+            logins[source.name] = pk
+    return Directory(found, logins), names
+
+
+def votes_of(record: AccessRequest) -> tuple[escalation.Vote, ...]:
+    """Return the votes that count on a request, oldest first (one query)."""
+    rows = Decision.objects.filter(request_id=record.request_id).order_by("revision")
+    return tuple(
+        escalation.Vote(actor=actor, verdict="approve" if verdict == "approve" else "deny", at=at)
+        for actor, verdict, at in rows.values_list("actor_id", "verdict", "occurred_at")
+    )
+
+
+def load(record: AccessRequest, *, now: datetime, actor: int | None = None) -> ChainView | None:
+    """Return the chain of `record` at `now`, or None where its rule approves at once."""
+    rule = pinned_rule(record)
+    if rule.chain is None:
+        return None
+    owner = (
+        Resource.objects.filter(entitlements=record.entitlement_id)
+        .values_list("owner_id", flat=True)
+        .get()
+    )
+    votes = votes_of(record)
+    directory, names = people(
+        rule.chain,
+        subject=record.subject_id,
+        also=[record.requester_id, owner, actor, *(int(str(v.actor)) for v in votes)],
+    )
+    return evaluate(
+        rule.chain,
+        votes,
+        parties=Parties(requester=record.requester_id, subject=record.subject_id, owner=owner),
+        directory=directory,
+        names=names,
+        opened_at=record.submitted_at,
+        now=now,
+    )
+
+
+def preview(
+    chain: chains.Chain, *, requester: int, subject: int, owner: int, now: datetime
+) -> ChainView:
+    """Return the chain as it would open if the request were sent now (one query)."""
+    directory, names = people(chain, subject=subject, also=[requester, owner])
+    return evaluate(
+        chain,
+        (),
+        parties=Parties(requester=requester, subject=subject, owner=owner),
+        directory=directory,
+        names=names,
+        opened_at=now,
+        now=now,
+    )

@@ -1,0 +1,171 @@
+"""What changed in the configuration, in words: a history row against the one before it.
+
+Names of people, groups and resources are looked up for a whole page at once.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from approvals.models import Entitlement, Group, Membership, Policy, Resource, User
+from approvals.selectors.sentences import Sentence
+
+#: What the words of a page call each kind of configuration.
+NOUNS = {
+    "user": "Person", "group": "Group", "membership": "Membership",
+    "resource": "Resource", "entitlement": "Entitlement", "policy": "Policy",
+}  # fmt: skip
+_MODELS: dict[str, Any] = {
+    "user": User, "group": Group, "membership": Membership,
+    "resource": Resource, "entitlement": Entitlement, "policy": Policy,
+}  # fmt: skip
+_NAMED: dict[str, Any] = {
+    "manager_id": User, "owner_id": User, "person_id": User,
+    "group_id": Group, "resource_id": Resource, "policy_id": Policy,
+}  # fmt: skip
+_UNTOLD = {
+    "id", "uid", "created_at", "version", "history_id", "history_date", "history_type",
+    "history_user_id", "history_change_reason", "granted_by",
+}  # fmt: skip
+_VALUE_MOST = 60
+_CHANGES_MOST = 6
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row of a history: who changed which thing, and how."""
+
+    who: str
+    sentence: Sentence
+    on: str
+    object_id: int
+
+
+def model(name: str) -> Any:
+    """Return the history model of a kind of configuration, such as `policy`."""
+    return _MODELS[name].history.model
+
+
+def told(name: str, history_ids: Iterable[int]) -> dict[int, Change]:
+    """Return the changes of one kind by their history ids (at most six queries)."""
+    history = model(name)
+    rows = list(history.objects.filter(history_id__in=list(history_ids)))
+    if not rows:
+        return {}
+    before = _before(history, rows)
+    names = _names(rows, before.values())
+    authors = _authors(rows)
+    return {
+        row.history_id: Change(
+            who=authors.get(row.history_user_id, "portal"),
+            sentence=_sentence(name, row, before.get(row.history_id), names),
+            on=_title(name, row, names),
+            object_id=row.id,
+        )
+        for row in rows
+    }
+
+
+def _before(history: Any, rows: list[Any]) -> dict[int, Any]:
+    """Return, for each row, the row of the same thing before it (one query)."""
+    table = history._meta.db_table
+    earlier = history.objects.raw(
+        f"""
+        SELECT b.*, h.history_id AS followed_by FROM {table} h CROSS JOIN LATERAL (
+            SELECT * FROM {table} e WHERE e.id = h.id AND e.history_id < h.history_id
+            ORDER BY e.history_id DESC LIMIT 1) b
+        WHERE h.history_id = ANY(%s)
+        """,  # noqa: S608 - a table's name
+        [[row.history_id for row in rows]],
+    )
+    return {row.followed_by: row for row in earlier}
+
+
+def _authors(rows: list[Any]) -> dict[int | None, str]:
+    ids = {row.history_user_id for row in rows if row.history_user_id}
+    people = User.objects.filter(pk__in=ids).only("name", "username") if ids else []
+    return {person.pk: person.get_full_name() for person in people}
+
+
+def _names(rows: Iterable[Any], before: Iterable[Any]) -> dict[tuple[Any, int], str]:
+    """Return the names of everything that the rows refer to (one query for each kind)."""
+    wanted: dict[Any, set[int]] = {}
+    for row in (*rows, *before):
+        for column, target in _NAMED.items():
+            if (key := getattr(row, column, None)) is not None:
+                wanted.setdefault(target, set()).add(key)
+    return {
+        (target, found.pk): str(found)
+        for target, keys in wanted.items()
+        for found in target.objects.filter(pk__in=keys)
+    }
+
+
+def _title(name: str, row: Any, names: dict[tuple[Any, int], str]) -> str:
+    if name == "membership":
+        person = names.get((User, row.person_id), "?")
+        return f"{person} in {names.get((Group, row.group_id), '?')}"
+    if name == "entitlement":
+        return f"{names.get((Resource, row.resource_id), '?')} · {row.name}"
+    if name == "user":
+        return str(row.name or row.username)
+    return str(row.name)
+
+
+def _sentence(
+    name: str, row: Any, before: Any | None, names: dict[tuple[Any, int], str]
+) -> Sentence:
+    headline = f"{NOUNS[name]} “{_title(name, row, names)}”"
+    reason = f"“{row.history_change_reason}”" if row.history_change_reason else ""
+    if row.history_type == "-":
+        return Sentence(headline, "was removed", reason)
+    if row.history_type == "+" or before is None:
+        version = f", version {row.version}" if name == "policy" else ""
+        return Sentence(headline, f"was added{version}", reason)
+    if name == "policy" and before.version != row.version:
+        verb = f"{before.version} → {row.version}"
+    else:
+        verb = "was changed"
+    changes = list(_changes(before, row, names))
+    more = len(changes) - _CHANGES_MOST
+    parts = [*changes[:_CHANGES_MOST], *([f"and {more} more"] if more > 0 else [])]
+    return Sentence(headline, verb, " · ".join([*parts, *([reason] if reason else [])]))
+
+
+def _changes(before: Any, after: Any, names: dict[tuple[Any, int], str]) -> Iterator[str]:
+    for field in after._meta.concrete_fields:
+        column = field.attname
+        if column in _UNTOLD:
+            continue
+        old, new = getattr(before, column), getattr(after, column)
+        if old == new:
+            continue
+        label = column.removesuffix("_id").replace("_", " ").removeprefix("is ")
+        if target := _NAMED.get(column):
+            old, new = (names.get((target, key), "nobody") for key in (old, new))
+        if isinstance(old, dict | list) and isinstance(new, dict | list):
+            yield from _within(label, old, new)
+        else:
+            yield f"{label} {_value(old)} → {_value(new)}"
+
+
+def _within(path: str, old: Any, new: Any) -> Iterator[str]:
+    """Yield the differing leaves of two documents, each with its path."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _within(f"{path}.{key}", old.get(key), new.get(key))
+    elif isinstance(old, list) and isinstance(new, list):
+        for index in range(max(len(old), len(new))):
+            pair = (items[index] if index < len(items) else None for items in (old, new))
+            yield from _within(f"{path}[{index}]", *pair)
+    elif old != new:
+        yield f"{path} {_value(old)} → {_value(new)}"
+
+
+def _value(value: Any) -> str:
+    if value is None or value == "":
+        return "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    return text if len(text) <= _VALUE_MOST else f"{text[:_VALUE_MOST]}…"

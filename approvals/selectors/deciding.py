@@ -1,0 +1,246 @@
+"""What an approver needs in front of them to decide on a request, and what happened since.
+
+One board is the list of what waits and the request that is read. It costs a fixed number of
+queries; its clock is the database's and comes with the request's row.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, cast
+
+from django.db.models.functions import Now
+
+from approvals.domain import escalation
+from approvals.domain.facts import Parties
+from approvals.domain.refusals import NotFound
+from approvals.domain.states import LIVE, OPEN
+from approvals.models import AccessRequest, CurrentRequest, Decision, Entitlement, User
+from approvals.selectors import chains, clock, requests, sentences
+from approvals.selectors.chains import ChainView
+from approvals.selectors.requests import Cursor, InboxItem
+from approvals.selectors.sentences import Sentence
+
+_REFUSED = {
+    "settled": "",
+    "lapsed": "Nobody decided in time, so this request has lapsed.",
+    "self_decision": "This request is your own, so others decide on it.",
+    "inactive": "Your account is not active, so you can't decide.",
+    "already_voted": "You have voted on this request. One person has one vote.",
+    "not_an_approver": "You are not among those who may decide on this request now.",
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A request in the reading pane. `refused` says why the reader may not decide, or nothing."""
+
+    record: AccessRequest
+    now: datetime
+    view: ChainView | None
+    decisions: tuple[Decision, ...]
+    grants: int
+    given_back_early: int
+    held: tuple[AccessRequest, ...]
+    reports_to_reader: bool
+    may_decide: bool
+    refused: str
+
+    @property
+    def entitlement(self) -> Entitlement:
+        """Return what is asked for (loaded with the request)."""
+        return self.record.entitlement
+
+    @property
+    def subject(self) -> User:
+        """Return who would get the access (loaded with the request)."""
+        return self.record.subject
+
+    @property
+    def comments(self) -> list[Decision]:
+        """Return the decisions that said something."""
+        return [decision for decision in self.decisions if decision.comment]
+
+
+@dataclass(frozen=True)
+class Board:
+    """The inbox of one person: a page of what waits, and the request that is read."""
+
+    items: tuple[InboxItem, ...]
+    reading: Reading | None
+    now: datetime
+    next: Cursor | None
+
+    @property
+    def late(self) -> int:
+        """Return how many of this page are overdue."""
+        return sum(item.due_at <= self.now for item in self.items)
+
+
+class Happened(NamedTuple):
+    """One revision in a sentence: when, who, what."""
+
+    at: datetime
+    who: str
+    sentence: Sentence
+
+
+def board(*, person: User, chosen: uuid.UUID | None = None, after: Cursor | None = None) -> Board:
+    """Return the person's inbox with the request `chosen`, or the most urgent one.
+
+    Raises: NotFound for a request that the person may not see.
+    """
+    found = requests.inbox(person=person, after=after, limit=requests.PAGE + 1)
+    items, more = tuple(found[: requests.PAGE]), len(found) > requests.PAGE
+    if chosen is None and items:
+        chosen = items[0].record.request_id
+    asked = next((item for item in items if item.record.request_id == chosen), None)
+    reading: Reading | None = None
+    if asked is not None:
+        reading = _reading(asked.record, reader=person)
+    elif chosen is not None:
+        reading = _reading(requests.visible(chosen, to=person), reader=person)
+    last = items[-1] if more else None
+    return Board(
+        items=items,
+        reading=reading,
+        now=reading.now if reading else clock.now(),
+        next=Cursor(last.due_at, last.record.request_id) if last else None,
+    )
+
+
+def following(items: tuple[InboxItem, ...], request_id: uuid.UUID) -> uuid.UUID | None:
+    """Return what comes after a request in the list, or before it when it is the last."""
+    keys = [item.record.request_id for item in items]
+    if request_id not in keys:
+        return keys[0] if keys else None
+    at = keys.index(request_id)
+    others = keys[at + 1 : at + 2] or keys[max(0, at - 1) : at]
+    return others[0] if others else None
+
+
+def _reading(record: AccessRequest, *, reader: User) -> Reading:
+    """Load what the pane shows (at most six queries)."""
+    loaded = (
+        AccessRequest.objects.filter(pk=record.pk)
+        .select_related("entitlement__resource", "subject")
+        .annotate(read_at=Now())
+        .get()
+    )
+    now = cast(datetime, loaded.read_at)
+    decisions = tuple(requests.decisions(loaded.request_id)) if loaded.revision > 1 else ()
+    view = _chain(loaded, decisions, reader=reader, now=now)
+    before = requests.earlier_grants(record=loaded)
+    code = view.refusal(reader.pk) if view else "settled"
+    may_decide = loaded.state == "pending" and code is None
+    return Reading(
+        record=loaded,
+        now=now,
+        view=view,
+        decisions=decisions,
+        grants=before["grants"],
+        given_back_early=before["early"],
+        held=_held(loaded),
+        reports_to_reader=loaded.subject.manager_id == reader.pk,
+        may_decide=may_decide,
+        refused="" if may_decide else _refused(loaded, code, reader),
+    )
+
+
+def _chain(
+    record: AccessRequest, decisions: tuple[Decision, ...], *, reader: User, now: datetime
+) -> ChainView | None:
+    """Evaluate the chain from rows that are loaded already (one query, two when it is new)."""
+    rule = chains.pinned_rule(record)
+    if rule.chain is None:
+        return None
+    owner = record.entitlement.resource.owner_id
+    votes = tuple(
+        escalation.Vote(
+            actor=row.actor_id,
+            verdict="approve" if row.verdict == Decision.Verdict.APPROVE else "deny",
+            at=row.occurred_at,
+        )
+        for row in decisions
+    )
+    directory, names = chains.people(
+        rule.chain,
+        subject=record.subject_id,
+        also=[record.requester_id, owner, reader.pk, *(row.actor_id for row in decisions)],
+    )
+    return chains.evaluate(
+        rule.chain,
+        votes,
+        parties=Parties(requester=record.requester_id, subject=record.subject_id, owner=owner),
+        directory=directory,
+        names=names,
+        opened_at=record.submitted_at,
+        now=now,
+    )
+
+
+def _held(record: AccessRequest) -> tuple[AccessRequest, ...]:
+    """Return what else the subject has on targets now, the soonest to end first (one query)."""
+    live = CurrentRequest.objects.filter(
+        subject=record.subject_id, state__in=[str(state) for state in LIVE]
+    ).exclude(request_id=record.request_id)
+    rows = AccessRequest.objects.filter(id__in=live.values("record_id")).order_by("ends_at")
+    return tuple(rows[:20])
+
+
+def _refused(record: AccessRequest, code: str | None, reader: User) -> str:
+    if reader.pk in (record.requester_id, record.subject_id) and record.state in OPEN:
+        return _REFUSED["self_decision"]
+    if record.state != "pending" or code is None:
+        return ""
+    return _REFUSED[code]
+
+
+def since(request_id: uuid.UUID, *, revision: int) -> list[Happened]:
+    """Return what happened after a revision, oldest first, in sentences (two queries)."""
+    rows = AccessRequest.objects.filter(request_id=request_id, revision__gt=revision)
+    votes = {row.revision: row for row in requests.decisions(request_id)}
+    return [
+        Happened(
+            row.occurred_at,
+            row.actor_name,
+            sentences.revision(row, decision=votes.get(row.revision)),
+        )
+        for row in rows.order_by("revision")
+    ]
+
+
+def settled(request_id: uuid.UUID, *, reader: User) -> str:
+    """Return who settled a request and when, as one sentence (one query). Raises: NotFound."""
+    row = (
+        AccessRequest.objects.filter(request_id=request_id)
+        .filter(event__in=["approved", "denied", "cancelled", "lapsed"])
+        .order_by("revision")
+        .first()
+    )
+    if row is None:
+        raise NotFound
+    at = sentences.moment(row.occurred_at, beside=clock.now())
+    if row.event == "lapsed":
+        return f"It lapsed at {at}: nobody decided in time."
+    if row.actor_id == reader.pk:
+        return f"You have voted: you {row.event} it at {at}."
+    who = row.actor_name if row.actor_id else "The portal"
+    return f"{who} {row.event} it at {at}."
+
+
+def outcome(record: AccessRequest, view: ChainView | None, *, reader: User) -> str:
+    """Return what a decision led to and what happens next; `record` is what it produced."""
+    subject = record.subject_name
+    if record.state == "denied":
+        return f"Denied. {subject} is told, with your comment."
+    if record.state == "approved" and record.starts_at and record.starts_at > record.occurred_at:
+        at = sentences.moment(record.starts_at, beside=record.occurred_at)
+        return f"Approved. The access starts at {at}; {subject} is told then."
+    if record.state == "approved" or view is None or view.level is None:
+        return f"Approved. The access is being made; {subject} is told when it works."
+    asked = ", ".join(view.names_of(view.electorate - {reader.pk})[:5]) or "nobody yet"
+    if view.progress.votes_at_level:
+        return f"Approved. {view.level.name} needs {view.progress.missing} more: {asked}."
+    number = view.progress.level
+    return f"Approved. Level {number}, {view.level.name}, asks {asked} now."

@@ -1,0 +1,46 @@
+"""What the clock asks for: which moments are due, and when the next one is."""
+
+import uuid
+from datetime import datetime
+
+from django.db import connection
+
+from approvals.models import CurrentRequest, OutboxItem
+
+
+def levels(*, now: datetime, limit: int = 200) -> list[uuid.UUID]:
+    """Return pending requests whose open level is due, the longest overdue first (one query)."""
+    return list(
+        CurrentRequest.objects.filter(state="pending", due_at__lte=now)
+        .order_by("due_at")
+        .values_list("request_id", flat=True)[:limit]
+    )
+
+
+def is_level_due(request_id: uuid.UUID, *, now: datetime) -> bool:
+    """Return whether the request is pending and the clock asks something of it (one query)."""
+    rows = CurrentRequest.objects.filter(request_id=request_id, state="pending", due_at__lte=now)
+    return rows.exists()
+
+
+def lanes(*, now: datetime) -> list[str]:
+    """Return the lanes that have something to do now (one query)."""
+    rows = OutboxItem.objects.filter(not_before__lte=now).exclude(leased_until__gt=now)
+    return list(rows.order_by("lane").values_list("lane", flat=True).distinct())
+
+
+_NEXT = """
+SELECT least(
+    (SELECT min(due_at) FROM approvals_currentrequest WHERE state = 'active'),
+    (SELECT min(due_at) FROM approvals_currentrequest WHERE state = 'pending'),
+    (SELECT min(greatest(not_before, coalesce(leased_until, not_before)))
+     FROM approvals_outboxitem))
+"""
+
+
+def next_moment() -> datetime | None:
+    """Return when the next thing is due, past or future; None when nothing ever is (one query)."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NEXT)
+        moment: datetime | None = cursor.fetchone()[0]
+    return moment

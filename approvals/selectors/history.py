@@ -1,0 +1,241 @@
+"""The audit search: everything that ever happened, newest first, from all the tables that keep it.
+
+Each source gives its newest few by its own index and the database merges them, so that a page costs
+the same however long the history is. Nothing is counted. A search that has to read too much is
+stopped by the database and refused with advice.
+"""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db import OperationalError, connection, transaction
+
+from approvals.domain.refusals import Invalid
+from approvals.models import AccessRequest, Decision, GrantEvent
+from approvals.models.request import reference
+from approvals.selectors import changes, sentences
+from approvals.selectors.history_sources import CONFIGURATION, SOURCES, Arm, Criteria, Position
+from approvals.selectors.sentences import Sentence
+
+PAGE = 50
+#: Read at once: half of them may be decisions that their revisions tell already.
+_RAW = 2 * PAGE + 1
+LONGEST_SECONDS = 8
+
+KINDS = {
+    "requests": "Requests",
+    "decisions": "Decisions",
+    "grants": "Grants",
+    "configuration": "Configuration",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that happened: when, who, what, on what, and where to look further."""
+
+    at: datetime
+    who: str
+    sentence: Sentence
+    on: str
+    position: Position
+    request_id: uuid.UUID | None = None
+    revision: int | None = None
+    kind: str = ""
+    object_id: int | None = None
+
+    @property
+    def reference(self) -> str:
+        """Return the request's short name, or nothing where it is none."""
+        return reference(self.request_id) if self.request_id else ""
+
+
+class Page(NamedTuple):
+    """Entries, newest first, and where the next page begins (None: there is none)."""
+
+    entries: list[Entry]
+    next: Position | None
+
+
+def find(*, criteria: Criteria, before: Position | None = None) -> Page:
+    """Return what matches, newest first, after the position `before` (at most 25 queries).
+
+    Raises: Invalid when looking takes longer than the database is allowed to.
+    """
+    if criteria.impossible:
+        return Page([], None)
+    keys = _keys(criteria, before)
+    entries = _entries(keys)
+    shown = entries[:PAGE]
+    more = len(entries) > PAGE or len(keys) == _RAW
+    if not more:
+        return Page(shown, None)
+    return Page(shown, shown[-1].position if shown else keys[-1])
+
+
+def statement(criteria: Criteria, before: Position | None = None) -> tuple[str, list[Any]]:
+    """Return the SQL that finds a page's keys, and its parameters."""
+    arms: list[Arm] = [arm for source in SOURCES for arm in source.arms(criteria, before)]
+    if not arms:
+        return "", []
+    one = " UNION ".join(f"({arm.sql} LIMIT {_RAW})" for arm in arms)
+    parameters = [value for arm in arms for value in arm.parameters]
+    return (
+        f"SELECT rank, at, id FROM ({one}) found"  # noqa: S608 - only constants are put in
+        f" ORDER BY at DESC, rank DESC, id DESC LIMIT {_RAW}",
+        parameters,
+    )
+
+
+def _keys(criteria: Criteria, before: Position | None) -> list[Position]:
+    sql, parameters = statement(criteria, before)
+    if not sql:
+        return []
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            if criteria.is_narrowed:
+                cursor.execute(f"SET LOCAL statement_timeout = '{LONGEST_SECONDS}s'")
+            cursor.execute(sql, parameters)
+            return [Position(at, rank, pk) for rank, at, pk in cursor.fetchall()]
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) != "57014":
+            raise
+        raise Invalid(
+            f"That search reads more than {LONGEST_SECONDS} seconds allow. Choose a shorter "
+            "period, or name a person, a system or a request.",
+            field="q",
+            code="too_much",
+        ) from error
+
+
+@dataclass
+class _Loaded:
+    """The rows behind one page's keys."""
+
+    revisions: dict[int, AccessRequest] = field(default_factory=dict)
+    votes: dict[tuple[uuid.UUID, int], Decision] = field(default_factory=dict)
+    decisions: dict[int, Decision] = field(default_factory=dict)
+    produced: dict[tuple[uuid.UUID, int], AccessRequest] = field(default_factory=dict)
+    attempts: dict[int, GrantEvent] = field(default_factory=dict)
+    about: dict[uuid.UUID, AccessRequest] = field(default_factory=dict)
+
+
+def _entries(keys: list[Position]) -> list[Entry]:
+    """Return the entries of `keys` in their order; decisions that a revision tells are left out."""
+    by_source: dict[str, list[int]] = {}
+    for key in keys:
+        by_source.setdefault(SOURCES[key.rank].name, []).append(key.id)
+    loaded = _load(by_source)
+    changed = {
+        name: changes.told(name, by_source[name]) for name in CONFIGURATION if name in by_source
+    }
+    shown_revisions = {(row.request_id, row.revision) for row in loaded.revisions.values()}
+    with_revisions = "revisions" in by_source
+    entries: list[Entry] = []
+    for key in keys:
+        name = SOURCES[key.rank].name
+        if name == "revisions":
+            entries.append(_of_revision(key, loaded))
+        elif name == "decisions":
+            decision = loaded.decisions[key.id]
+            pair = (decision.request_id, decision.revision)
+            told = pair in loaded.produced if with_revisions else False
+            if not (told or pair in shown_revisions):
+                entries.append(_of_decision(key, decision, loaded))
+        elif name == "attempts":
+            entries.append(_of_attempt(key, loaded))
+        else:
+            entries.append(_of_change(key, name, changed[name][key.id]))
+    return entries
+
+
+def _load(by_source: dict[str, list[int]]) -> _Loaded:
+    loaded = _Loaded()
+    if ids := by_source.get("revisions"):
+        loaded.revisions = AccessRequest.objects.in_bulk(ids)
+        requests = {row.request_id for row in loaded.revisions.values() if row.actor_id}
+        votes = Decision.objects.filter(request_id__in=requests)
+        loaded.votes = {(row.request_id, row.revision): row for row in votes}
+    if ids := by_source.get("decisions"):
+        loaded.decisions = Decision.objects.in_bulk(ids)
+        loaded.produced = _produced(loaded.decisions.values())
+    if ids := by_source.get("attempts"):
+        loaded.attempts = GrantEvent.objects.in_bulk(ids)
+        first = AccessRequest.objects.filter(
+            request_id__in={row.request_id for row in loaded.attempts.values()}, revision=1
+        )
+        loaded.about = {row.request_id: row for row in first}
+    return loaded
+
+
+def _produced(decisions: Iterable[Decision]) -> dict[tuple[uuid.UUID, int], AccessRequest]:
+    """Return the revisions that decisions produced (one query)."""
+    wanted = {(row.request_id, row.revision) for row in decisions}
+    rows = AccessRequest.objects.filter(
+        request_id__in={request_id for request_id, _ in wanted},
+        revision__in={revision for _, revision in wanted},
+    )
+    return {
+        (row.request_id, row.revision): row
+        for row in rows
+        if (row.request_id, row.revision) in wanted
+    }
+
+
+def _of_revision(key: Position, loaded: _Loaded) -> Entry:
+    row = loaded.revisions[key.id]
+    vote = loaded.votes.get((row.request_id, row.revision))
+    return Entry(
+        at=key.at,
+        who=row.actor_name,
+        sentence=sentences.revision(row, decision=vote),
+        on=row.access_name,
+        position=key,
+        request_id=row.request_id,
+        revision=row.revision,
+        kind="request",
+    )
+
+
+def _of_decision(key: Position, decision: Decision, loaded: _Loaded) -> Entry:
+    row = loaded.produced.get((decision.request_id, decision.revision))
+    sentence = sentences.revision(row, decision=decision) if row else sentences.decided(decision)
+    return Entry(
+        at=key.at,
+        who=decision.actor_name,
+        sentence=sentence,
+        on=row.access_name if row else "",
+        position=key,
+        request_id=decision.request_id,
+        revision=decision.revision,
+        kind="request",
+    )
+
+
+def _of_attempt(key: Position, loaded: _Loaded) -> Entry:
+    event = loaded.attempts[key.id]
+    row = loaded.about.get(event.request_id)
+    return Entry(
+        at=key.at,
+        who="portal",
+        sentence=sentences.attempted(event),
+        on=row.access_name if row else "",
+        position=key,
+        request_id=event.request_id,
+        kind="request",
+    )
+
+
+def _of_change(key: Position, name: str, change: changes.Change) -> Entry:
+    return Entry(
+        at=key.at,
+        who=change.who,
+        sentence=change.sentence,
+        on=changes.NOUNS[name].lower(),
+        position=key,
+        kind=name,
+        object_id=change.object_id,
+    )

@@ -1,0 +1,221 @@
+"""Where the audit search looks: each table of the history, its newest-first index, its conditions.
+
+A source turns what is searched for into arms of a UNION. Each arm walks one index and stops early.
+"""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+CONFIGURATION = ("user", "group", "membership", "resource", "entitlement", "policy")
+
+
+class Position(NamedTuple):
+    """Where an entry stands in the one order of the whole history: time, source, row."""
+
+    at: datetime
+    rank: int
+    id: int
+
+
+class System(NamedTuple):
+    """A resource, or one entitlement of it: what a search for a system means."""
+
+    resource_id: int
+    entitlement_ids: tuple[int, ...]
+
+
+class Arm(NamedTuple):
+    """One SELECT of (rank, at, id) in newest-first order, without its LIMIT."""
+
+    sql: str
+    parameters: list[Any]
+
+
+class Condition(NamedTuple):
+    """An SQL condition and its parameters."""
+
+    sql: str
+    parameters: list[Any]
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What is looked for; everything that is given must hold. `kinds` empty means every kind."""
+
+    requests: frozenset[uuid.UUID] | None = None
+    people: tuple[int, ...] = ()
+    systems: tuple[System, ...] = ()
+    words: tuple[str, ...] = ()
+    since: datetime | None = None
+    kinds: frozenset[str] = frozenset()
+    impossible: bool = False
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Return whether rows may have to be read and passed over."""
+        return bool(self.requests is not None or self.people or self.systems or self.words)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One table of the history. `person_arms` are alternatives, each with an index of its own."""
+
+    name: str
+    rank: int
+    table: str
+    at: str
+    id: str
+    kinds: dict[str, str]
+    person_arms: tuple[str, ...]
+    system: str | None
+    request: str | None
+    words: str
+    joined: str = ""
+
+    def arms(self, criteria: Criteria, before: Position | None) -> Iterator[Arm]:
+        """Yield the SELECTs that find this source's part of a page; none if it can't match."""
+        conditions = self._conditions(criteria)
+        if conditions is None:
+            return
+        conditions += self._bounds(criteria.since, before)
+        needs_join = bool(criteria.words or criteria.systems or criteria.people)
+        tables = f"{self.table} {self.joined}" if needs_join else self.table
+        first, *others = criteria.people or (None,)
+        for person in others:
+            conditions.append(
+                Condition(f"({' OR '.join(self.person_arms)})", [person] * len(self.person_arms))
+            )
+        alternatives = [Condition(arm, [first]) for arm in self.person_arms] if first else [None]
+        for alternative in alternatives:
+            chosen = [*conditions, *([alternative] if alternative else [])]
+            where = " AND ".join(condition.sql for condition in chosen) or "true"
+            yield Arm(
+                f"SELECT {self.rank} AS rank, {self.at} AS at, {self.id}::bigint AS id"  # noqa: S608
+                f" FROM {tables} WHERE {where} ORDER BY {self.at} DESC, {self.id} DESC",
+                [value for condition in chosen for value in condition.parameters],
+            )
+
+    def _conditions(self, criteria: Criteria) -> list[Condition] | None:
+        found: list[Condition] = []
+        if criteria.kinds:
+            fitting = [sql for kind, sql in self.kinds.items() if kind in criteria.kinds]
+            if not fitting:
+                return None
+            if "true" not in fitting:
+                found.append(Condition(f"({' OR '.join(fitting)})", []))
+        if criteria.requests is not None:
+            if self.request is None:
+                return None
+            found.append(Condition(f"{self.request} = ANY(%s)", [list(criteria.requests)]))
+        for system in criteria.systems:
+            if self.system is None:
+                return None
+            values = {"r": system.resource_id, "e": list(system.entitlement_ids)}
+            found.append(Condition(*_numbered(self.system, values)))
+        for word in criteria.words:
+            found.append(Condition(f"{self.words} ILIKE %s", [f"%{_escaped(word)}%"]))
+        return found
+
+    def _bounds(self, since: datetime | None, before: Position | None) -> Iterable[Condition]:
+        if since is not None:
+            yield Condition(f"{self.at} >= %s", [since])
+        if before is None:
+            return
+        if self.rank == before.rank:
+            yield Condition(f"({self.at}, {self.id}) < (%s, %s)", [before.at, before.id])
+        else:
+            sign = "<=" if self.rank < before.rank else "<"
+            yield Condition(f"{self.at} {sign} %s", [before.at])
+
+
+def _numbered(sql: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
+    """Replace `:r` and `:e` by placeholders, in their order."""
+    parameters: list[Any] = []
+    parts = sql.split(":")
+    text = parts[0]
+    for part in parts[1:]:
+        parameters.append(values[part[0]])
+        text += f"%s{part[1:]}"
+    return text, parameters
+
+
+def _escaped(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+_RECORD_WORDS = (
+    "concat_ws(' ', r.reason, r.comment, r.ticket, r.actor_name, r.requester_name, r.subject_name,"
+    " r.resource_name, r.entitlement_name, r.policy_name, r.level_name)"
+)
+_OF_PERSON = "SELECT c.request_id FROM approvals_currentrequest c WHERE c.subject_id = %s"
+
+
+def _configuration(rank: int, name: str, **more: Any) -> Source:
+    parts: dict[str, Any] = {
+        "person_arms": ("history_user_id = %s",), "system": None, "request": None,
+    } | more  # fmt: skip
+    return Source(
+        name=name, rank=rank, table=f"approvals_historical{name} h", at="history_date",
+        id="history_id", kinds={"configuration": "true"}, **parts,
+    )  # fmt: skip
+
+
+#: In the order of their ranks: among things of one moment, the later one here comes first.
+SOURCES: tuple[Source, ...] = (
+    _configuration(
+        0, "user", words="concat_ws(' ', username, name, email, title, history_change_reason)",
+        person_arms=("history_user_id = %s", "h.id = %s"),
+    ),
+    _configuration(1, "group", words="concat_ws(' ', name, title, role, history_change_reason)"),
+    _configuration(
+        2, "membership", person_arms=("history_user_id = %s", "person_id = %s"),
+        words="concat_ws(' ', (SELECT concat_ws(' ', u.username, u.name) FROM approvals_user u"
+        " WHERE u.id = h.person_id), (SELECT concat_ws(' ', g.name, g.title) FROM approvals_group g"
+        " WHERE g.id = h.group_id), history_change_reason)",
+    ),
+    _configuration(
+        3, "resource", system="h.id = :r",
+        words="concat_ws(' ', name, title, description, connector, history_change_reason)",
+    ),
+    _configuration(
+        4, "entitlement", system="h.id = ANY(:e)",
+        words="concat_ws(' ', name, description, keywords, (SELECT o.name FROM approvals_resource o"
+        " WHERE o.id = h.resource_id), history_change_reason)",
+    ),
+    _configuration(
+        5, "policy", words="concat_ws(' ', name, description, history_change_reason)",
+        system="h.id IN (SELECT policy_id FROM approvals_entitlement WHERE id = ANY(:e))",
+    ),
+    Source(
+        name="revisions", rank=6, table="approvals_accessrequest r",
+        at="r.occurred_at", id="r.id",
+        kinds={
+            "requests": "r.event IN ('submitted', 'escalated', 'lapsed', 'cancelled', 'failed')"
+            " OR (r.event = 'approved' AND r.actor_id IS NULL)",
+            "grants": "r.event IN ('activated', 'ended', 'confirmed', 'failed')",
+        },
+        person_arms=("r.actor_id = %s", f"r.request_id IN ({_OF_PERSON})",
+                     f"r.request_id IN ({_OF_PERSON.replace('subject_id', 'requester_id')})"),
+        system="r.entitlement_id = ANY(:e)", request="r.request_id", words=_RECORD_WORDS,
+    ),
+    Source(
+        name="attempts", rank=7, table="approvals_grantevent g",
+        at="g.occurred_at", id="g.id", kinds={"grants": "true"},
+        person_arms=("r.subject_id = %s",),
+        system="r.entitlement_id = ANY(:e)", request="g.request_id",
+        words=f"concat_ws(' ', g.error, {_RECORD_WORDS})",
+        joined="JOIN approvals_accessrequest r ON r.request_id = g.request_id AND r.revision = 1",
+    ),
+    Source(
+        name="decisions", rank=8, table="approvals_decision d",
+        at="d.occurred_at", id="d.id", kinds={"decisions": "true"},
+        person_arms=("d.actor_id = %s", "r.subject_id = %s"),
+        system="r.entitlement_id = ANY(:e)", request="d.request_id",
+        words=f"concat_ws(' ', d.comment, d.actor_name, d.level_name, {_RECORD_WORDS})",
+        joined="LEFT JOIN approvals_accessrequest r ON r.request_id = d.request_id"
+        " AND r.revision = d.revision",
+    ),
+)  # fmt: skip

@@ -1,0 +1,34 @@
+"""People and what they have to do with a request."""
+
+from typing import Any
+
+from django.db.models import Q
+
+from approvals.models import AccessRequest, CurrentRequest, Entitlement, Group, User
+
+
+def by_login(login: str) -> User | None:
+    """Return the active person of that login name or e-mail address (one query)."""
+    return User.objects.filter(
+        Q(username__iexact=login) | Q(email__iexact=login), is_active=True
+    ).first()
+
+
+def operators() -> list[User]:
+    """Return the active operators (one query)."""
+    return list(
+        User.objects.filter(memberships__group__role=Group.Role.OPERATOR, is_active=True).distinct()
+    )
+
+
+def is_manager_or_owner(actor: User, record: AccessRequest) -> bool:
+    """Return whether `actor` is the subject's manager or owns the resource (two queries)."""
+    return (
+        User.objects.filter(pk=record.subject_id, manager=actor).exists()
+        or Entitlement.objects.filter(pk=record.entitlement_id, resource__owner=actor).exists()
+    )
+
+
+def revoking_records() -> Any:
+    """Return the subquery of the newest revisions of requests whose removal is not confirmed."""
+    return CurrentRequest.objects.filter(state="revoking").values("record_id")

@@ -1,0 +1,237 @@
+"""Access requests as they stand, one or many, and who may see them."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+from approvals.domain.refusals import NotFound
+from approvals.models import (
+    AccessRequest,
+    Asked,
+    CurrentRequest,
+    Decision,
+    Entitlement,
+    GrantEvent,
+    Notice,
+    User,
+)
+
+PAGE = 50
+
+
+class Cursor(NamedTuple):
+    """Where a page of a list ends: the sort column's value and the id of its last row."""
+
+    at: datetime
+    id: uuid.UUID
+
+
+def current(request_id: uuid.UUID) -> AccessRequest:
+    """Return the newest revision (one query). Raises: NotFound."""
+    found = AccessRequest.objects.filter(
+        id__in=CurrentRequest.objects.filter(request_id=request_id).values("record_id")
+    ).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def current_many(request_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, AccessRequest]:
+    """Return the newest revision of each of the requests that exist (one query)."""
+    rows = AccessRequest.objects.filter(
+        id__in=CurrentRequest.objects.filter(request_id__in=list(request_ids)).values("record_id")
+    )
+    return {row.request_id: row for row in rows}
+
+
+def visible(request_id: uuid.UUID, *, to: User) -> AccessRequest:
+    """Return the newest revision if `to` may see it (three queries at most).
+
+    Requester, subject, whoever is asked or has decided, the resource's owner, the subject's
+    manager, compliance and operators may. Raises: NotFound for everybody else.
+    """
+    record = current(request_id)
+    if to.pk in (record.requester_id, record.subject_id) or to.roles:
+        return record
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT EXISTS (SELECT FROM approvals_asked
+                           WHERE request_id = %(r)s AND person_id = %(p)s)
+                OR EXISTS (SELECT FROM approvals_decision
+                           WHERE request_id = %(r)s AND actor_id = %(p)s)
+                OR EXISTS (SELECT FROM approvals_user WHERE id = %(s)s AND manager_id = %(p)s)
+                OR EXISTS (SELECT FROM approvals_entitlement e JOIN approvals_resource o
+                           ON o.id = e.resource_id WHERE e.id = %(e)s AND o.owner_id = %(p)s)
+                OR EXISTS (SELECT FROM approvals_notice WHERE request_id = %(r)s
+                           AND recipient_id = %(p)s)
+            """,
+            {
+                "r": record.request_id,
+                "p": to.pk,
+                "s": record.subject_id,
+                "e": record.entitlement_id,
+            },
+        )
+        if not cursor.fetchone()[0]:
+            raise NotFound
+    return record
+
+
+def revisions(request_id: uuid.UUID) -> list[AccessRequest]:
+    """Return every revision, oldest first (one query)."""
+    return list(AccessRequest.objects.filter(request_id=request_id).order_by("revision"))
+
+
+def decisions(request_id: uuid.UUID) -> list[Decision]:
+    """Return the decisions, oldest first (one query)."""
+    return list(Decision.objects.filter(request_id=request_id).order_by("revision"))
+
+
+def grant_events(request_id: uuid.UUID) -> list[GrantEvent]:
+    """Return what was tried at the target, oldest first (one query)."""
+    return list(GrantEvent.objects.filter(request_id=request_id).order_by("id"))
+
+
+def notices(request_id: uuid.UUID) -> list[Notice]:
+    """Return what people were told, oldest first (one query)."""
+    return list(Notice.objects.filter(request_id=request_id).order_by("id"))
+
+
+def open_of(*, subject: User) -> list[AccessRequest]:
+    """Return the subject's open requests, newest first: pending, approved, active, revoking."""
+    return list(
+        AccessRequest.objects.filter(
+            id__in=CurrentRequest.objects.filter(
+                subject=subject, state__in=["pending", "approved", "active", "revoking"]
+            ).values("record_id")
+        )
+        .select_related("entitlement__resource")
+        .order_by("-submitted_at")
+    )
+
+
+def open_for(*, subject: int, entitlement: int) -> AccessRequest | None:
+    """Return the one open request of this subject for this entitlement, if there is one."""
+    return AccessRequest.objects.filter(
+        id__in=CurrentRequest.objects.filter(
+            subject=subject,
+            entitlement=entitlement,
+            state__in=["pending", "approved", "active", "revoking"],
+        ).values("record_id")
+    ).first()
+
+
+def mine(*, person: User, before: Cursor | None = None, limit: int = PAGE) -> list[AccessRequest]:
+    """Return requests for or by `person`, newest first, by keyset (one query).
+
+    Two index scans are merged, so that the page costs the same however many requests exist.
+    """
+    tail = "AND (submitted_at, request_id) < (%(at)s, %(id)s)" if before else ""
+    order = "ORDER BY submitted_at DESC, request_id DESC LIMIT %(limit)s"
+    rows = AccessRequest.objects.raw(
+        f"""
+        SELECT r.* FROM (
+            (SELECT record_id, submitted_at, request_id FROM approvals_currentrequest
+              WHERE subject_id = %(person)s {tail} {order})
+            UNION
+            (SELECT record_id, submitted_at, request_id FROM approvals_currentrequest
+              WHERE requester_id = %(person)s {tail} {order})
+            {order}
+        ) page JOIN approvals_accessrequest r ON r.id = page.record_id
+        ORDER BY page.submitted_at DESC, page.request_id DESC
+        """,  # noqa: S608 - only constants are put in
+        {"person": person.pk, "limit": limit} | _cursor(before),
+    )
+    return list(rows)
+
+
+class InboxItem(NamedTuple):
+    """A request that waits for a person, and until when."""
+
+    record: AccessRequest
+    due_at: datetime
+
+
+def inbox(*, person: User, after: Cursor | None = None, limit: int = PAGE) -> list[InboxItem]:
+    """Return what waits for `person`, the most urgent first, by keyset (two indexed queries)."""
+    rows = Asked.objects.filter(person=person).order_by("due_at", "request_id")
+    if after:
+        rows = rows.extra(  # a row comparison, so that the index is walked from the cursor
+            where=["(due_at, request_id) > (%s, %s)"], params=[after.at, after.id]
+        )
+    asked = list(rows.values_list("request_id", "due_at")[:limit])
+    records = current_many(request_id for request_id, _ in asked)
+    return [InboxItem(records[key], due_at) for key, due_at in asked if key in records]
+
+
+def inbox_count(*, person: User, at_most: int = 100) -> int:
+    """Return how many requests wait for `person`, counted up to `at_most` (one query)."""
+    return Asked.objects.filter(person=person)[:at_most].count()
+
+
+def is_asked(request_id: uuid.UUID, *, person: User) -> bool:
+    """Return whether `person` may decide on it now, by the index (one query)."""
+    return Asked.objects.filter(request_id=request_id, person=person).exists()
+
+
+def decided_by(*, person: User, limit: int = PAGE) -> list[tuple[Decision, AccessRequest]]:
+    """Return the person's latest decisions with the requests as they stand (two queries)."""
+    rows = list(Decision.objects.filter(actor=person).order_by("-occurred_at", "-id")[:limit])
+    records = current_many(row.request_id for row in rows)
+    return [(row, records[row.request_id]) for row in rows if row.request_id in records]
+
+
+def earlier_grants(*, record: AccessRequest) -> dict[str, int]:
+    """Return how often the subject held this entitlement in the 90 days before (one query).
+
+    Keys: `grants`, and `early`, those that were given back before their time.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*), count(*) FILTER (WHERE r.end_reason = 'given_back')
+            FROM (SELECT record_id FROM approvals_currentrequest
+                  WHERE subject_id = %s AND entitlement_id = %s AND activated_at IS NOT NULL
+                    AND submitted_at < %s AND submitted_at > %s - interval '90 days'
+                    AND request_id <> %s
+                  LIMIT 100) c JOIN approvals_accessrequest r ON r.id = c.record_id
+            """,
+            [
+                record.subject_id,
+                record.entitlement_id,
+                record.submitted_at,
+                record.submitted_at,
+                record.request_id,
+            ],
+        )
+        grants, early = cursor.fetchone()
+    return {"grants": grants, "early": early}
+
+
+def usual_seconds(entitlements: Iterable[Entitlement]) -> dict[int, float]:
+    """Return the median seconds from submission to activation of each one's latest 50 grants."""
+    ids = [entitlement.pk for entitlement in entitlements]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT e.id, percentile_cont(0.5) WITHIN GROUP (
+                ORDER BY extract(epoch FROM c.activated_at - c.submitted_at))
+            FROM unnest(%s::bigint[]) e(id)
+            CROSS JOIN LATERAL (
+                SELECT submitted_at, activated_at FROM approvals_currentrequest
+                WHERE entitlement_id = e.id
+                ORDER BY submitted_at DESC LIMIT 50) c
+            WHERE c.activated_at IS NOT NULL
+            GROUP BY e.id
+            """,
+            [ids],
+        )
+        return {row[0]: float(row[1]) for row in cursor.fetchall()}
+
+
+def _cursor(cursor: Cursor | None) -> dict[str, Any]:
+    return {"at": cursor.at, "id": cursor.id} if cursor else {}

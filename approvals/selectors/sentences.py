@@ -1,0 +1,199 @@
+"""What happened, in words: one sentence for each revision, decision and attempt at a target.
+
+Times are written in the timezone that is active. Everything returned is plain text; pages escape it.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.utils import timezone
+
+from approvals.domain.durations import words
+from approvals.models import AccessRequest, Decision, GrantEvent
+
+END_REASONS = {
+    "time": "time ran out",
+    "given_back": "given back early",
+    "revoked": "taken away early",
+    "left": "the person left",
+    "retired": "it was retired",
+}
+
+
+class Sentence(NamedTuple):
+    """What happened: the `headline` that is set off, the `rest` of it, and a `detail` below."""
+
+    headline: str
+    rest: str = ""
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.headline} {self.rest}".strip()
+
+
+def short(length: timedelta | float | None) -> str:
+    """Return a length as pages write it, with its thousandths where it is short: `84 ms`, `4.1 s`.
+
+    Cut off and never rounded up; without its sign. Nothing for None.
+    """
+    if length is None:
+        return ""
+    seconds = abs(length.total_seconds() if isinstance(length, timedelta) else float(length))
+    if seconds < 1:
+        return f"{int(seconds * 1000)} ms"
+    if seconds < 10 and seconds != int(seconds):
+        return f"{int(seconds * 10) / 10:g} s"
+    return words(seconds)
+
+
+def moment(at: datetime, *, beside: datetime | None = None) -> str:
+    """Return the local time `16:52`, with its date where `beside` is another day."""
+    local = timezone.localtime(at)
+    if beside is not None and timezone.localtime(beside).date() == local.date():
+        return f"{local:%H:%M}"
+    return f"{local:%H:%M} on {local.day} {local:%b %Y}"
+
+
+def precise(at: datetime) -> str:
+    """Return the local time to the millisecond: `14:02:00.071`."""
+    return timezone.localtime(at).strftime("%H:%M:%S.%f")[:-3]
+
+
+def revision(record: AccessRequest, *, decision: Decision | None = None) -> Sentence:
+    """Return what a revision records; `decision` is the vote that produced it, if one did."""
+    told = _TOLD.get(record.event)
+    if told is None:
+        return Sentence(record.event.title(), "", _quoted(record.comment))
+    sentence = told(record)
+    if decision is not None:
+        seen = f"saw revision {decision.seen_revision}"
+        sentence = sentence._replace(detail=_joined(sentence.detail, seen))
+    return sentence
+
+
+def decided(decision: Decision) -> Sentence:
+    """Return what a decision records, without the request around it."""
+    return Sentence(
+        "Approved" if decision.verdict == Decision.Verdict.APPROVE else "Denied",
+        f"for {decision.level_name}",
+        _joined(_quoted(decision.comment), f"saw revision {decision.seen_revision}"),
+    )
+
+
+def attempted(event: GrantEvent) -> Sentence:
+    """Return what came of one call to a target."""
+    number = f"attempt {event.attempt}" if event.attempt > 1 else ""
+    took = f"answered in {short(event.occurred_at - event.started_at)}"
+    headline = {
+        GrantEvent.Kind.GRANTED: "Target confirmed the access",
+        GrantEvent.Kind.REMOVED: "Target confirmed the removal",
+        GrantEvent.Kind.GRANT_FAILED: "Target did not make the access",
+        GrantEvent.Kind.REMOVE_FAILED: "Target did not remove the access",
+    }.get(GrantEvent.Kind(event.kind), event.kind)
+    final = "for good" if event.permanent else ""
+    return Sentence(str(headline), final, _joined(number, took, _quoted(event.error)))
+
+
+def _submitted(record: AccessRequest) -> Sentence:
+    behalf = "" if record.requester_id == record.subject_id else f", for {record.subject_name}"
+    start = (
+        f", from {moment(record.starts_at, beside=record.occurred_at)}" if record.starts_at else ""
+    )
+    return Sentence(
+        "Asked for access", f"for {short(record.duration)}{behalf}{start}",
+        _joined(_quoted(record.reason), record.ticket),
+    )  # fmt: skip
+
+
+def _voted(record: AccessRequest) -> Sentence:
+    return Sentence("Approved", _for_level(record.detail), _quoted(record.comment))
+
+
+def _approved(record: AccessRequest) -> Sentence:
+    if record.actor_id is None:
+        rule = record.detail.get("by_rule", record.rule_name)
+        return Sentence("Approved", f"by the rule “{rule}”; nobody had to decide")
+    return Sentence(
+        "Approved", f"{_for_level(record.detail)}, the last of its chain", _quoted(record.comment)
+    )
+
+
+def _denied(record: AccessRequest) -> Sentence:
+    name = record.detail.get("level_name", "")
+    return Sentence("Denied", f"for {name}" if name else "", _quoted(record.comment))
+
+
+def _escalated(record: AccessRequest) -> Sentence:
+    level = record.detail.get("level_name") or record.level_name
+    people = ", ".join(map(str, record.detail.get("to", [])))
+    return Sentence(
+        "Escalated", f"because {level} stayed silent", f"asked now: {people}" if people else ""
+    )
+
+
+def _lapsed(record: AccessRequest) -> Sentence:
+    level = record.detail.get("level_name", "")
+    return Sentence("Lapsed", f"nobody decided for {level} in time" if level else "nobody decided")
+
+
+def _activated(record: AccessRequest) -> Sentence:
+    assert record.ends_at is not None
+    return Sentence(
+        "Access became active", f"until {moment(record.ends_at, beside=record.occurred_at)}"
+    )
+
+
+def _ended(record: AccessRequest) -> Sentence:
+    why = END_REASONS.get(record.end_reason, record.end_reason)
+    return Sentence(
+        "Access is being removed", f"because {why}" if why else "", _quoted(record.comment)
+    )
+
+
+def _confirmed(record: AccessRequest) -> Sentence:
+    due, done = record.removal_due_at, record.removal_confirmed_at
+    detail = f"due {precise(due)} · removed {precise(done)}" if due and done else ""
+    closed = record.detail.get("sessions_closed", 0)
+    sessions = "one open session closed" if closed == 1 else f"{closed} open sessions closed"
+    return Sentence(
+        "Access ended", END_REASONS.get(record.end_reason, ""),
+        _joined(detail, sessions if closed else ""),
+    )  # fmt: skip
+
+
+def _cancelled(record: AccessRequest) -> Sentence:
+    return Sentence("Cancelled", "before it became access", _quoted(record.comment))
+
+
+def _failed(record: AccessRequest) -> Sentence:
+    return Sentence("Could not be made", "", _quoted(record.comment))
+
+
+_TOLD = {
+    "submitted": _submitted,
+    "voted": _voted,
+    "approved": _approved,
+    "denied": _denied,
+    "escalated": _escalated,
+    "lapsed": _lapsed,
+    "cancelled": _cancelled,
+    "failed": _failed,
+    "activated": _activated,
+    "ended": _ended,
+    "confirmed": _confirmed,
+}
+
+
+def _for_level(detail: Mapping[str, Any]) -> str:
+    name, vote, quorum = detail.get("level_name", ""), detail.get("vote"), detail.get("quorum")
+    count = f" ({vote} of {quorum})" if vote and quorum and quorum > 1 else ""
+    return f"for {name}{count}"
+
+
+def _quoted(text: str) -> str:
+    return f"“{text}”" if text else ""
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)

@@ -1,0 +1,75 @@
+"""What a notice needs to know: whom it goes to, what they were told, what happened and what is.
+
+A few queries for each notice, whatever its kind. What a notice says is `services.letters`.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q
+
+from approvals.domain.states import Event
+from approvals.models import AccessRequest, CurrentRequest, GrantEvent, Notice, User
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A request for one notice: the revision that caused it (`event`), and how it stands now.
+
+    `event` and `record` are the same object while nothing has happened since.
+    """
+
+    event: AccessRequest
+    record: AccessRequest
+
+    @property
+    def owner(self) -> User:
+        """Return who owns the resource (loaded with the revisions)."""
+        return self.record.entitlement.resource.owner
+
+
+@dataclass(frozen=True)
+class Told:
+    """A notice that a person got about a request."""
+
+    kind: str
+    once_key: str
+    at: datetime
+
+
+def recipient(pk: int) -> User | None:
+    """Return a person, active or not (one query)."""
+    return User.objects.filter(pk=pk).first()
+
+
+def told(request_id: uuid.UUID, *, person: int) -> list[Told]:
+    """Return what the person was told about the request (one query)."""
+    rows = Notice.objects.filter(request_id=request_id, recipient_id=person).order_by("id")
+    return [Told(*row) for row in rows.values_list("kind", "once_key", "occurred_at")]
+
+
+def facts(request_id: uuid.UUID, *, revision: int) -> Facts | None:
+    """Return a revision and the newest one (one query); None where there is no such revision."""
+    newest = CurrentRequest.objects.filter(request_id=request_id).values("record_id")
+    rows = list(
+        AccessRequest.objects.filter(request_id=request_id)
+        .filter(Q(revision=revision) | Q(id__in=newest))
+        .select_related("entitlement__resource__owner")
+        .order_by("revision")
+    )
+    if not rows or rows[0].revision != revision:
+        return None
+    return Facts(event=rows[0], record=rows[-1])
+
+
+def ending(request_id: uuid.UUID) -> AccessRequest | None:
+    """Return the revision that ended the access, which knows by whom and why (one query)."""
+    return AccessRequest.objects.filter(request_id=request_id, event=Event.ENDED).first()
+
+
+def failed_removals(request_id: uuid.UUID) -> int:
+    """Return how many attempts to remove the access have failed (one query)."""
+    return GrantEvent.objects.filter(
+        request_id=request_id, kind=GrantEvent.Kind.REMOVE_FAILED
+    ).count()

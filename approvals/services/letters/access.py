@@ -1,0 +1,157 @@
+"""Letters about the access itself: there, ending, gone, not made, not removed."""
+
+from approvals.domain.states import EndReason
+from approvals.selectors import telling
+from approvals.services import provisioning, wording
+from approvals.services.letters.letter import NAME_MOST, Case, Fact, Letter
+from approvals.services.wording import short
+
+
+def active(case: Case) -> Letter:
+    """Say that the access is there, how to use it and until when."""
+    record = case.record
+    assert record.ends_at is not None
+    ends = case.clock.at(record.ends_at)
+    steps = provisioning.how_to_connect(record) if case.is_mine else []
+    if case.is_mine:
+        headline = f"You have {case.access} until {ends}"
+        paragraphs = (
+            f"At {ends} it is taken away by itself, and open sessions are closed: save your work "
+            "before. Give it back on its page when you are done earlier.",
+        )
+    else:
+        headline = f"{case.subject} has {case.access} until {ends}"
+        paragraphs = (f"At {ends} it is taken away by itself. You need to do nothing.",)
+    return Letter(
+        subject=f"Active until {ends}: {case.access}",
+        eyebrow=f"Active · ends at {ends}, {case.clock.away(record.ends_at)}",
+        headline=headline,
+        steps=tuple((step.label, step.text) for step in steps),
+        paragraphs=paragraphs,
+        why=case.why,
+        action="See or give back the access",
+        url=case.page,
+    )
+
+
+def ends_soon(case: Case) -> Letter:
+    """Say that the access ends soon, and to save what is open."""
+    record = case.record
+    assert record.ends_at is not None
+    ends = case.clock.at(record.ends_at)
+    return Letter(
+        subject=f"Ends at {ends}: {case.access}",
+        eyebrow=f"Ends soon · {case.clock.away(record.ends_at)}",
+        headline=f"Your {case.access} ends at {ends}",
+        paragraphs=(
+            "Save your work and close your sessions now: what is still open then is cut off.",
+            "If you need it for longer, ask again as soon as it has ended.",
+        ),
+        silence="If you do nothing, it ends by itself. That is fine when you are done.",
+        why=case.why,
+        action="See the access",
+        url=case.page,
+    )
+
+
+_END_WORDS = {
+    EndReason.TIME: "Its time ran out",
+    EndReason.GIVEN_BACK: "Given back",
+    EndReason.REVOKED: "Ended early",
+    EndReason.LEFT: "The person left",
+    EndReason.RETIRED: "It was retired",
+}
+
+
+def ended(case: Case) -> Letter:
+    """Say that the target confirmed the end: when it was due, when it came, what was cut."""
+    event = case.event
+    ending = telling.ending(event.request_id)
+    why = _END_WORDS[EndReason(event.end_reason)]
+    if ending is not None and ending.actor_id is not None:
+        why += f" by {short(ending.actor_name, NAME_MOST)}"
+    assert event.removal_due_at is not None
+    assert event.removal_confirmed_at is not None
+    facts = [
+        Fact("Why", why),
+        Fact("Due", case.clock.exactly(event.removal_due_at)),
+        Fact("Confirmed", case.clock.exactly(event.removal_confirmed_at)),
+        Fact("Lag", wording.lag(event.removal_confirmed_at - event.removal_due_at)),
+    ]
+    closed = int(event.detail.get("sessions_closed", 0))
+    if closed:
+        facts.append(Fact("Sessions cut", str(closed)))
+    target = short(event.resource_name, NAME_MOST)
+    return Letter(
+        subject=f"Ended: {case.access}",
+        eyebrow=f"Ended · {target} confirmed the removal",
+        headline=f"{case.whose} {case.access} has ended",
+        quote=ending.comment if ending is not None else "",
+        quoted=f"{short(ending.actor_name, NAME_MOST)} said" if ending is not None else "",
+        facts=tuple(facts),
+        paragraphs=("There is nothing to do. If you need it again, ask again.",),
+        why=case.why,
+        action="See what happened",
+        url=case.page,
+    )
+
+
+def failed(case: Case) -> Letter:
+    """Say that the access could not be made, and why."""
+    target = short(case.record.resource_name, NAME_MOST)
+    owner = short(case.owner.get_full_name(), NAME_MOST)
+    asked = case.to.pk in (case.record.requester_id, case.record.subject_id)
+    if asked:
+        todo = (
+            f"No access was made. {owner}, who owns {target}, was told too; ask again when the "
+            "cause is gone."
+        )
+        if case.to.pk == case.owner.pk:
+            todo = "No access was made. You own it: remove the cause, then ask again."
+    else:
+        todo = (
+            f"Remove the cause, then let {case.requester} ask again: this request is over, and "
+            "whatever was half made is being removed."
+        )
+    return Letter(
+        subject=f"Not made: {case.access} for {case.subject}",
+        eyebrow=f"Failed at {case.clock.at(case.event.occurred_at)}",
+        headline=f"{case.whose} {case.access} could not be made",
+        quote=case.event.comment,
+        quoted="What went wrong",
+        paragraphs=(todo,),
+        why=case.why,
+        action="See what was tried",
+        url=case.page,
+    )
+
+
+def stuck(case: Case) -> Letter:
+    """Alarm those who can help: the target does not confirm a removal."""
+    record = case.record
+    target = short(record.resource_name, NAME_MOST)
+    due_at = record.removal_due_at or record.occurred_at
+    lasted = wording.about(case.now - due_at)
+    return Letter(
+        subject=f"Removal is stuck: {case.subject} may still have {case.access}",
+        eyebrow=f"Removal is stuck · since {case.clock.at(due_at)}, for {lasted}",
+        headline=f"{case.subject} may still have {case.access}",
+        quote=case.error,
+        quoted=f"What {target} said last",
+        facts=(
+            Fact("Target", target),
+            Fact("Was due", case.clock.exactly(due_at)),
+            Fact("Tries", f"{telling.failed_removals(record.request_id)} failed", "bad"),
+        ),
+        paragraphs=(
+            f"Look whether {target} is up, reachable, and still accepts the portal's credentials; "
+            "mend what the message names. The next try then removes the access.",
+            f"If it can't wait: remove the role at {target} by hand. The next try finds that and "
+            "confirms it.",
+        ),
+        silence="The portal goes on trying, at least once an hour, until the target confirms. "
+        "You get this alarm once.",
+        why=case.why,
+        action="See every try",
+        url=case.page,
+    )

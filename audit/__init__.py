@@ -1,0 +1,1 @@
+"""Records that are never changed, and the evidence for it. Knows nothing of approvals."""

@@ -1,0 +1,115 @@
+"""The database's own guards: triggers that refuse changes, and the rights of each role.
+
+Triggers are `ENABLE ALWAYS`, so `session_replication_role = replica` does not walk past them. They
+are per statement, so that an UPDATE, DELETE, TRUNCATE, MERGE or upsert is refused even where it
+would have met no row.
+"""
+
+from collections.abc import Iterator
+
+from django.apps import apps
+from django.db import connections, models
+from django.db.migrations.operations import RunSQL
+from django.db.migrations.operations.base import Operation
+from psycopg import sql
+
+from audit.models.append_only import AppendOnly
+
+APP, SEALER, AUDITOR = "jitportal_app", "jitportal_sealer", "jitportal_auditor"
+
+REFUSE_FUNCTION = """
+CREATE OR REPLACE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'append-only: % on % is refused', TG_OP, TG_TABLE_NAME
+    USING ERRCODE = 'restrict_violation',
+          HINT = 'Records are never changed. Insert the next revision instead.';
+END $$;
+CREATE OR REPLACE FUNCTION audit_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.recorded_at := clock_timestamp();
+  RETURN NEW;
+END $$;
+"""
+DROP_REFUSE_FUNCTION = (
+    "DROP FUNCTION IF EXISTS audit_refuse(); DROP FUNCTION IF EXISTS audit_stamp();"
+)
+
+
+def append_only(table: str, *, stamped: bool = True) -> Operation:
+    """Return the migration operation that makes `table` append-only for everyone, owner included.
+
+    `stamped` tables have a `recorded_at` that the database sets on insert, whatever was sent.
+    """
+    forward = f"""
+    CREATE TRIGGER {table}_refuse BEFORE UPDATE OR DELETE ON {table}
+      FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
+    CREATE TRIGGER {table}_refuse_truncate BEFORE TRUNCATE ON {table}
+      FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
+    ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_refuse;
+    ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_refuse_truncate;
+    """
+    backward = f"""
+    DROP TRIGGER {table}_refuse ON {table};
+    DROP TRIGGER {table}_refuse_truncate ON {table};
+    """
+    if stamped:
+        forward += f"""
+        CREATE TRIGGER {table}_stamp BEFORE INSERT ON {table}
+          FOR EACH ROW EXECUTE FUNCTION audit_stamp();
+        ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_stamp;
+        """
+        backward += f"DROP TRIGGER {table}_stamp ON {table};"
+    return RunSQL(forward, backward)
+
+
+def record_models() -> Iterator[type[models.Model]]:
+    """Yield every model whose rows are never changed: records and the history of configuration."""
+    for model in apps.get_models(include_auto_created=True):
+        if issubclass(model, AppendOnly) or hasattr(model, "history_id"):
+            yield model
+
+
+def grant(*, using: str) -> None:
+    """Set what the database roles may do on every table; safe to repeat.
+
+    `jitportal_app` reads all and inserts; it may change rows only where rows are meant to change.
+    Tables of models with `app_may_write = False` (kept by triggers) it only reads.
+    `jitportal_auditor` reads. Does nothing where the roles do not exist (see docs/production.md).
+    """
+    connection = connections[using]
+    records = {model._meta.db_table for model in record_models()}
+    kept_by_triggers = {
+        model._meta.db_table
+        for model in apps.get_models(include_auto_created=True)
+        if not getattr(model, "app_may_write", True)
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'jitportal\\_%%'")
+        roles = {row[0] for row in cursor.fetchall()}
+        for table in connection.introspection.table_names(cursor):
+            name = sql.Identifier(table)
+            for role in sorted(roles & {APP, AUDITOR}):
+                statement = sql.SQL("REVOKE ALL ON {} FROM {}").format(name, sql.Identifier(role))
+                cursor.execute(statement)
+                if role == AUDITOR or table in kept_by_triggers or table == "django_migrations":
+                    rights = "SELECT"
+                elif table in records:
+                    rights = "SELECT, INSERT"
+                else:
+                    rights = "SELECT, INSERT, UPDATE, DELETE"
+                if role == AUDITOR and table in _SECRET_TABLES:
+                    continue
+                cursor.execute(
+                    sql.SQL("GRANT {} ON {} TO {}").format(
+                        sql.SQL(rights), name, sql.Identifier(role)
+                    )
+                )
+        for role in sorted(roles & {APP}):
+            cursor.execute(
+                sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}").format(
+                    sql.Identifier(role)
+                )
+            )
+
+
+_SECRET_TABLES = {"django_session", "jitportal_cache", "account_emailconfirmation"}

@@ -1,0 +1,151 @@
+"""Records can't be changed: not through the ORM, not in SQL, not as app, not as owner."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from django.apps import apps
+from django.db import DatabaseError, IntegrityError, connection, models, transaction
+
+from approvals.models import AccessRequest, Decision, GrantEvent, Notice, Policy
+from audit.models import MutationBlocked
+from audit.models.guards import record_models
+from jitportal.embedded import roles
+from tests.conftest import as_role
+from tests.world import World
+
+RECORDS = sorted(model._meta.db_table for model in record_models())
+STATEMENTS = {
+    "update": "UPDATE {table} SET {column} = {column}",
+    "update of no row": "UPDATE {table} SET {column} = {column} WHERE false",
+    "delete": "DELETE FROM {table}",
+    "truncate": "TRUNCATE {table} CASCADE",
+    "merge": (
+        "MERGE INTO {table} t USING (SELECT {column} FROM {table}) s ON t.{column} = s.{column}"
+        " WHEN MATCHED THEN DELETE"
+    ),
+    "upsert": (
+        "INSERT INTO {table} SELECT * FROM {table}"
+        " ON CONFLICT ({column}) DO UPDATE SET {column} = excluded.{column}"
+    ),
+}
+
+
+def test_there_are_records_to_guard() -> None:
+    assert "approvals_accessrequest" in RECORDS
+    assert "approvals_historicalpolicy" in RECORDS
+    assert len(RECORDS) == 10
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", [roles.APP, roles.OWNER, "superuser"])
+@pytest.mark.parametrize("name", STATEMENTS)
+@pytest.mark.parametrize("table", RECORDS)
+def test_sql_can_not_change_a_record(role: str, name: str, table: str) -> None:
+    model = next(m for m in apps.get_models() if m._meta.db_table == table)
+    statement = STATEMENTS[name].format(table=table, column=model._meta.pk.column)
+    with as_role(role) as raw, pytest.raises((psycopg.errors.InsufficientPrivilege,
+                                             psycopg.errors.RestrictViolation)):  # fmt: skip
+        raw.execute(statement)  # type: ignore[arg-type]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("table", RECORDS)
+def test_replica_mode_does_not_walk_past_the_guards(table: str) -> None:
+    with as_role("superuser") as raw:
+        raw.execute("SET session_replication_role = replica")
+        with pytest.raises(psycopg.errors.RestrictViolation):
+            raw.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]
+
+
+@pytest.mark.django_db
+def test_every_table_has_the_rights_that_its_kind_needs() -> None:
+    """Nothing that a later migration adds can be forgotten."""
+    wanted = {
+        model._meta.db_table: getattr(model, "app_may_write", True)
+        for model in apps.get_models(include_auto_created=True)
+        if model._meta.managed
+    }
+    with connection.cursor() as cursor:
+        for table, writable in wanted.items():
+            cursor.execute(
+                "SELECT has_table_privilege(%s, %s, 'SELECT'),"
+                " has_table_privilege(%s, %s, 'INSERT'),"
+                " has_table_privilege(%s, %s, 'UPDATE'),"
+                " has_table_privilege(%s, %s, 'DELETE'),"
+                " has_table_privilege(%s, %s, 'TRUNCATE'),"
+                " has_table_privilege(%s, %s, 'INSERT')",
+                [roles.APP, table] * 5 + [roles.AUDITOR, table],
+            )
+            changes = writable and table not in RECORDS
+            assert cursor.fetchone() == (True, writable, changes, changes, False, False), table
+
+
+ORM_ROUTES: dict[str, Callable[[AccessRequest], object]] = {
+    "save": lambda row: row.save(),
+    "save update_fields": lambda row: row.save(update_fields=["reason"]),
+    "delete": lambda row: row.delete(),
+    "update": lambda row: AccessRequest.objects.update(reason="x"),
+    "filtered update": lambda row: AccessRequest.objects.filter(pk=row.pk).update(reason="x"),
+    "queryset delete": lambda row: AccessRequest.objects.filter(pk=row.pk).delete(),
+    "raw delete": lambda row: AccessRequest.objects.filter(pk=row.pk)._raw_delete("default"),
+    "base manager": lambda row: AccessRequest._base_manager.filter(pk=row.pk).update(reason="x"),
+    "bulk_update": lambda row: AccessRequest.objects.bulk_update([row], ["reason"]),
+    "update_or_create": lambda row: AccessRequest.objects.update_or_create(
+        pk=row.pk, defaults={"reason": "x"}
+    ),
+    "bulk upsert": lambda row: AccessRequest.objects.bulk_create(
+        [row], update_conflicts=True, update_fields=["reason"], unique_fields=["id"]
+    ),
+    "bulk ignore": lambda row: AccessRequest.objects.bulk_create([row], ignore_conflicts=True),
+}
+
+
+@pytest.mark.parametrize("route", ORM_ROUTES)
+def test_the_orm_refuses_every_change(world: World, route: str) -> None:
+    row = world.ask()
+    row.reason = "something else"
+    with pytest.raises(MutationBlocked, match=r"revise\(\)"):
+        ORM_ROUTES[route](row)
+    assert world.newest(row).reason == "Reprocess stuck refunds."
+
+
+def test_a_row_that_pretends_to_be_new_does_not_replace_one(world: World) -> None:
+    row = world.ask()
+    copy = AccessRequest.objects.get(pk=row.pk)
+    copy._state.adding = True
+    copy.reason = "something else"
+    with pytest.raises(IntegrityError), transaction.atomic():
+        copy.save()
+    with pytest.raises(DatabaseError), transaction.atomic():
+        models.Model.save_base(row, force_update=True)
+
+
+def test_the_history_of_configuration_can_not_be_changed(world: World) -> None:
+    policy = Policy.objects.get(name="orders-read-write")
+    row = policy.history.latest()
+    row.name = "something-else"
+    routes: list[Callable[[], object]] = [
+        row.save,
+        row.delete,
+        policy.history.all().delete,
+        lambda: policy.history.update(name="x"),
+    ]
+    for route in routes:
+        with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
+            route()
+    assert policy.history.latest().name == "orders-read-write"
+
+
+@pytest.mark.parametrize("model", [AccessRequest, Decision, GrantEvent, Notice])
+def test_the_database_sets_when_a_record_was_recorded(
+    world: World, model: type[models.Model]
+) -> None:
+    world.ended()
+    Notice.objects.create(
+        kind="x", channel="email", recipient=world.bob, once_key="k", occurred_at="2001-01-01T00:00Z",
+        recorded_at="2001-01-01T00:00Z",
+    )  # fmt: skip
+    rows = model._default_manager.all()
+    assert rows
+    assert all(row.recorded_at.year > 2001 for row in rows)  # type: ignore[attr-defined]

@@ -1,0 +1,47 @@
+"""A pytest plugin, loaded before Django: a real PostgreSQL for each test process.
+
+It must run before pytest-django reads the settings, which is earlier than any conftest.
+"""
+
+import os
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from jitportal.embedded import roles
+from jitportal.embedded.postgres import Cluster
+
+cluster: Cluster | None = None
+
+
+def _is_controller(args: list[str]) -> bool:
+    """Return whether this process only hands tests to xdist's workers."""
+    spreads = any(arg.startswith(("-n", "--numprocesses")) and arg != "-n0" for arg in args)
+    return spreads and "PYTEST_XDIST_WORKER" not in os.environ
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(args: list[str]) -> Generator[None, None, None]:
+    """Start the cluster and name it in the environment."""
+    global cluster
+    for name in ("BROKER_URL", "DEMO", "DEMO_MAIL_DIR", "DATABASE_ROLE", "EMAIL_URL", "PORTAL_URL"):
+        os.environ.pop(name, None)
+    os.environ["SECRET_KEY"] = "a-key-for-tests-only-" + "x" * 40
+    os.environ["DATABASE_POOL"] = "60"
+    os.environ["LOG_FORMAT"] = "console"
+    if _is_controller(args):
+        os.environ["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="jitportal-tests-"))
+        cluster = Cluster(folder / "postgres", fast=True).start()
+        roles.prepare(cluster=cluster)
+        os.environ["DATABASE_URL"] = cluster.url(roles.OWNER)
+    yield
+
+
+def pytest_unconfigure() -> None:
+    """Stop the cluster and remove its files."""
+    if cluster is not None:
+        cluster.destroy()
