@@ -33,17 +33,19 @@ def _directory_changed(item: OutboxItem, now: datetime) -> None:
     directory.changed(keys=item.payload["keys"], now=now)
 
 
-def each(
-    handle: Callable[[OutboxItem, datetime], None], *, atomic: bool
-) -> Callable[[Sequence[OutboxItem]], None]:
+Clock = Callable[[], datetime]
+Handler = Callable[[Sequence[OutboxItem], Clock], None]
+
+
+def each(handle: Callable[[OutboxItem, datetime], None], *, atomic: bool) -> Handler:
     """Return a handler that does items one by one; a failing one is tried again later.
 
     `atomic` handlers commit together with the removal of their item, so they happen exactly once.
     """
 
-    def run(items: Sequence[OutboxItem]) -> None:
+    def run(items: Sequence[OutboxItem], tell: Clock) -> None:
         for item in items:
-            now = clock.now()
+            now = tell()
             try:
                 if atomic:
                     with transaction.atomic():
@@ -59,13 +61,22 @@ def each(
     return run
 
 
-HANDLERS: dict[str, Callable[[Sequence[OutboxItem]], None]] = {
+def together(handle: Callable[[Sequence[OutboxItem]], None]) -> Handler:
+    """Return a handler that is given all items of a claim, and keeps time and errors itself."""
+
+    def run(items: Sequence[OutboxItem], tell: Clock) -> None:
+        handle(items)
+
+    return run
+
+
+HANDLERS: dict[str, Handler] = {
     "request.remind": each(_remind, atomic=True),
     "directory.changed": each(_directory_changed, atomic=False),
     "notice.send": each(notifications.send, atomic=False),
-    "grant.apply": provisioning.apply,
-    "grant.withdraw": provisioning.withdraw,
-    "grant.cleanup": provisioning.cleanup,
+    "grant.apply": together(provisioning.apply),
+    "grant.withdraw": together(provisioning.withdraw),
+    "grant.cleanup": together(provisioning.cleanup),
 }
 
 
@@ -75,13 +86,14 @@ def work(lane: str, *, now: datetime | None = None) -> int:
     `now` is for those who ask what will be due; else it is the database's clock, ever anew.
     """
     total = 0
-    while items := queue.claim(lane=lane, limit=CLAIM[lane], now=now or clock.now()):
+    tell: Clock = (lambda: now) if now else clock.now
+    while items := queue.claim(lane=lane, limit=CLAIM[lane], now=tell()):
         by_topic: dict[str, list[OutboxItem]] = defaultdict(list)
         for item in items:
             by_topic[item.topic].append(item)
         for topic, batch in by_topic.items():
             try:
-                HANDLERS[topic](batch)
+                HANDLERS[topic](batch, tell)
             except Exception as error:
                 log.exception("outbox.batch_failed", topic=topic)
                 _give_back(batch, error)

@@ -3,8 +3,10 @@
 import os
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, setup_logging, worker_init
 from django.conf import settings
+
+from jitportal import broker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jitportal.settings")
 
@@ -16,6 +18,14 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def keep_the_portal_logging(**_: object) -> None:
     """Stop Celery from replacing the portal's logging: Django has configured it already."""
+
+
+@worker_init.connect
+@beat_init.connect
+def prepare_the_broker(**_: object) -> None:
+    """Make sure of the tables of the PostgreSQL-backed broker; other brokers need nothing."""
+    if settings.BROKER_URL.startswith("pgmq://"):
+        broker.install(settings.BROKER_URL)
 
 
 @app.on_after_finalize.connect

@@ -27,7 +27,9 @@ STRUCTLOG: dict[str, Any] = {
 def configuration(*, console: bool) -> dict[str, Any]:
     """Return Django's LOGGING dictionary, readable where `console`, JSON lines otherwise."""
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+        structlog.dev.ConsoleRenderer(
+            colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
         if console
         else structlog.processors.JSONRenderer()
     )

@@ -160,6 +160,7 @@ CELERY = celery_broker(BROKER_URL) | {
     "enable_utc": True,
     "worker_hijack_root_logger": False,
     "broker_connection_retry_on_startup": True,
+    "beat_scheduler": "jitportal.schedule:LeadingScheduler",
 }
 OUTBOX_LEASE = timedelta(
     seconds=env.seconds(

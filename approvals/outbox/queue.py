@@ -128,10 +128,16 @@ def postpone(item: OutboxItem, *, until: datetime) -> None:
     item.save(update_fields=["not_before", "leased_until", "attempts"])
 
 
-def drop(*, topic: str, key: str) -> int:
-    """Remove items that are not needed any more and that no worker holds; return how many."""
-    count, _ = OutboxItem.objects.filter(topic=topic, key=key, leased_until=None).delete()
-    return count
+def drop_untried(*, topic: str, key: str, now: datetime) -> None:
+    """Remove items that are not needed any more and that nobody has tried yet.
+
+    One that was tried may have had its effect: it is left, and tried again at once, so that its
+    handler sees what has become of its cause.
+    """
+    items = OutboxItem.objects.filter(topic=topic, key=key, leased_until=None)
+    items.filter(attempts=0).delete()
+    if items.update(not_before=now):
+        transaction.on_commit(lambda: wake("provisioning"))
 
 
 def retry_now(pk: int, *, now: datetime) -> bool:

@@ -15,7 +15,17 @@ from approvals.selectors import catalogue, chains, requests
 from approvals.selectors.catalogue import Offer
 from approvals.selectors.chains import ChainView
 
-__all__ = ["AccessRequest", "Entitlement", "Preview", "at_once", "preview", "wishes"]
+__all__ = [
+    "AccessRequest",
+    "Entitlement",
+    "Preview",
+    "Wishes",
+    "at_once",
+    "preview",
+    "search",
+    "why_not",
+    "wishes",
+]
 
 _USUAL_LENGTHS = [
     timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), timedelta(minutes=30),
@@ -23,6 +33,8 @@ _USUAL_LENGTHS = [
     timedelta(days=1), timedelta(days=3), timedelta(days=7), timedelta(days=30),
 ]  # fmt: skip
 _CHOICES = 5
+#: Things that one page of the catalogue looks at.
+MOST = 500
 
 
 @dataclass(frozen=True)
@@ -152,4 +164,4 @@ def _approvals(rule: policies.Rule) -> int:
 
 def search(text: str) -> list[Entitlement]:
     """Return what can be asked for and matches every word of `text` (one query)."""
-    return list(catalogue.search(text)[:500])
+    return list(catalogue.search(text).select_related("resource__owner", "policy")[:MOST])

@@ -154,7 +154,11 @@ def votes_of(record: AccessRequest) -> tuple[escalation.Vote, ...]:
 
 
 def load(record: AccessRequest, *, now: datetime, actor: int | None = None) -> ChainView | None:
-    """Return the chain of `record` at `now`, or None where its rule approves at once."""
+    """Return the chain of `record` at `now`, or None where its rule approves at once.
+
+    Never as of before the record's own moment: what it says has happened.
+    """
+    now = max(now, record.occurred_at)
     rule = pinned_rule(record)
     if rule.chain is None:
         return None

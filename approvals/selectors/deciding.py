@@ -7,7 +7,7 @@ queries; its clock is the database's and comes with the request's row.
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from django.db.models.functions import Now
 
@@ -127,7 +127,7 @@ def _reading(record: AccessRequest, *, reader: User) -> Reading:
         .annotate(read_at=Now())
         .get()
     )
-    now = cast(datetime, loaded.read_at)
+    now: datetime = loaded.read_at
     decisions = tuple(requests.decisions(loaded.request_id)) if loaded.revision > 1 else ()
     view = _chain(loaded, decisions, reader=reader, now=now)
     before = requests.earlier_grants(record=loaded)

@@ -84,10 +84,8 @@ class Source:
         needs_join = bool(criteria.words or criteria.systems or criteria.people)
         tables = f"{self.table} {self.joined}" if needs_join else self.table
         first, *others = criteria.people or (None,)
-        for person in others:
-            conditions.append(
-                Condition(f"({' OR '.join(self.person_arms)})", [person] * len(self.person_arms))
-            )
+        any_arm = f"({' OR '.join(self.person_arms)})"
+        conditions += [Condition(any_arm, [person] * len(self.person_arms)) for person in others]
         alternatives = [Condition(arm, [first]) for arm in self.person_arms] if first else [None]
         for alternative in alternatives:
             chosen = [*conditions, *([alternative] if alternative else [])]

@@ -1,6 +1,6 @@
 """What happened, in words: one sentence for each revision, decision and attempt at a target.
 
-Times are written in the timezone that is active. Everything returned is plain text; pages escape it.
+Times are written in the timezone that is active. What is returned is plain text; pages escape it.
 """
 
 from collections.abc import Mapping

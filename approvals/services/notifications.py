@@ -134,15 +134,16 @@ def _outdated(
 
 def render(letter: letters.Letter, *, to: User, reference: str) -> tuple[str, str]:
     """Return the letter as text and as HTML."""
+    quote = wording.clean(letter.quote)
     context = {
         "letter": letter,
-        "quote": wording.clean(letter.quote),
+        "quote": quote,
         "zone": str(letters.zone(to)),
         "reference": reference,
         "portal_url": settings.PORTAL_URL,
     }
     lines = {
-        "quote_lines": _quoted(context["quote"]),
+        "quote_lines": _quoted(quote),
         "fact_lines": _aligned(letter.facts),
         "step_lines": [(label, text.splitlines()) for label, text in letter.steps],
         "wrapped": [_wrapped(text) for text in letter.paragraphs],

@@ -78,6 +78,8 @@ def apply(items: Sequence[OutboxItem]) -> None:
         elif reason := grants.blocked(record, now=now):
             with transaction.atomic():
                 grants.fail(request_id=record.request_id, reason=reason, now=now)
+                if item.attempts > 1:
+                    _put_cleanup(record, now=now)
                 queue.done([item])
         else:
             ready.append((item, record))

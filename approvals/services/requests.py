@@ -296,7 +296,7 @@ def cancel(
     revision.cancel()
     recording.write(revision)
     asked.refresh(revision, None, now=now)
-    queue.drop(topic="grant.apply", key=grant_key(record))
+    queue.drop_untried(topic="grant.apply", key=grant_key(record), now=now)
     notices.decided(revision, others=others, now=now)
     return revision
 

@@ -1,4 +1,4 @@
-"""Times, lengths and names as sentences say them, for mails. Pages have their own, shorter forms."""
+"""Times, lengths and names as sentences say them, for mails. Pages say them shorter."""
 
 import unicodedata
 from collections.abc import Iterable

@@ -20,7 +20,7 @@ def moved_on(case: Case) -> Letter:
         subject=f"Escalated: {case.access} now waits for {names}",
         eyebrow=f"Still pending · {'lapses' if last else 'escalates'} at {due}, "
         f"{case.clock.away(progress.due_at)}",
-        headline=f"{case.whose} {case.access} now waits for {names}",
+        headline=f"{case.request} now waits for {names}",
         facts=(
             Fact("Silent", f"Level {event.detail.get('level', '')}, "
                  f"{short(str(event.detail.get('level_name', '')), NAME_MOST)}"),
@@ -100,7 +100,7 @@ def _approved(case: Case) -> tuple[str, tuple[str, ...]]:
 
 def _denied(case: Case) -> tuple[str, tuple[str, ...]]:
     return (
-        f"{case.whose} request for {case.access} was denied by {case.actor}",
+        f"{case.request} was denied by {case.actor}",
         (
             f"No access was made. Talk to {case.actor}, or ask again for what would be right: "
             "shorter, less, or with a better reason.",
@@ -111,7 +111,7 @@ def _denied(case: Case) -> tuple[str, tuple[str, ...]]:
 def _cancelled(case: Case) -> tuple[str, tuple[str, ...]]:
     by = "you" if case.event.actor_id == case.to.pk else case.actor
     return (
-        f"{case.whose} request for {case.access} was cancelled by {by}",
+        f"{case.request} was cancelled by {by}",
         ("No access was made, and nobody is asked any more. Ask again if you need it.",),
     )
 
@@ -119,7 +119,7 @@ def _cancelled(case: Case) -> tuple[str, tuple[str, ...]]:
 def _lapsed(case: Case) -> tuple[str, tuple[str, ...]]:
     name = short(str(case.event.detail.get("level_name", "")), NAME_MOST)
     return (
-        f"{case.whose} request for {case.access} has lapsed: nobody decided in time",
+        f"{case.request} has lapsed: nobody decided in time",
         (
             f"The level {name} stayed silent to its end, so no access was made. If you still need "
             "it, talk to the approvers and ask again.",

@@ -1,10 +1,6 @@
 """Letters to those who decide: it is their turn, or it is not any more."""
 
 from dataclasses import replace
-from urllib.parse import urlencode
-
-from django.conf import settings
-from django.urls import reverse
 
 from approvals.domain import escalation
 from approvals.domain.states import State
@@ -28,11 +24,10 @@ def your_turn(case: Case) -> Letter:
         "escalated": "Escalated to you",
     }[case.kind]
     begins = {"approval_needed": "Decide", "reminder": "Reminder", "escalated": "Escalated to you"}
-    before = ()
+    before: tuple[str, ...] = ()
     if case.kind == "escalated":
         name = short(str(case.event.detail.get("level_name", level.name)), NAME_MOST)
         before = (f"The level {name} stayed silent, so now you are asked.",)
-    query = urlencode({"request": str(record.request_id)})
     return Letter(
         subject=f"{begins[case.kind]}: {case.requester} asks for {case.access}",
         eyebrow=f"{waits} · {'lapses' if last else 'escalates'} at {due}, {away}",
@@ -44,7 +39,7 @@ def your_turn(case: Case) -> Letter:
         silence=_silence(case, view, due=due),
         why="You get this because you may decide on this request.",
         action="Read and decide",
-        url=f"{settings.PORTAL_URL}{reverse('inbox')}?{query}",
+        url=case.inbox,
         url_note=DECIDES_NOTHING,
     )
 

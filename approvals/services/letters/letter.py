@@ -5,11 +5,9 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.urls import reverse
 
-from approvals.models import User
+from approvals.models import AccessRequest, User
 from approvals.selectors import chains
-from approvals.selectors import requests as reads
 from approvals.services import wording
 from approvals.services.wording import short
 
@@ -58,8 +56,8 @@ class Case:
 
     kind: str
     to: User
-    event: reads.AccessRequest
-    record: reads.AccessRequest
+    event: AccessRequest
+    record: AccessRequest
     owner: User
     view: chains.ChainView | None
     now: datetime
@@ -88,12 +86,20 @@ class Case:
     @property
     def is_mine(self) -> bool:
         """Return whether the access is the reader's own."""
-        return self.to.pk == self.record.subject_id
+        return self.record.subject_id == int(self.to.pk)
 
     @property
     def whose(self) -> str:
         """Return "Your" or "Alice's"."""
         return "Your" if self.is_mine else f"{self.subject}'s"
+
+    @property
+    def request(self) -> str:
+        """Return "Your request for …", as those who asked, or who get the access, know it."""
+        whose = "Your" if self.to.pk == self.record.requester_id else f"{self.requester}'s"
+        if self.record.subject_id == self.record.requester_id:
+            return f"{whose} request for {self.access}"
+        return f"{whose} request for {self.access} for {'you' if self.is_mine else self.subject}"
 
     @property
     def actor(self) -> str:
@@ -115,7 +121,12 @@ class Case:
     @property
     def page(self) -> str:
         """Return the address of the request's page."""
-        return settings.PORTAL_URL + reverse("request", args=[self.record.request_id])
+        return f"{settings.PORTAL_URL}/requests/{self.record.request_id}/"
+
+    @property
+    def inbox(self) -> str:
+        """Return the address of the request in the reader's inbox."""
+        return f"{settings.PORTAL_URL}/inbox/?request={self.record.request_id}"
 
     @property
     def why(self) -> str:

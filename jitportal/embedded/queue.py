@@ -1,0 +1,137 @@
+"""kombu's PostgreSQL transport with three repairs.
+
+- Whoever publishes gives up within seconds, also when the server is frozen. The library's DSN has
+  no room for a timeout, and no timeout of the server or the network ends a silent wait.
+- Only consumers LISTEN. A publisher that listens never reads what it is told, and PostgreSQL keeps
+  every notification since, until its notification queue is full and publishing fails.
+- The address is the broker URL's alone. The library falls back to DATABASE_URL, which is the
+  portal's own database.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any, TypeVar, cast
+from urllib.parse import unquote
+
+import psycopg
+from kombu.transport import pgmq as kombu_pgmq
+from pgmq import PGMQueue
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
+
+from jitportal.broker import CONNECT_SECONDS, SOCKET_SECONDS
+
+DEFAULT_PORT = 5432
+GLANCE_SECONDS = 0.2  # how often a wait looks at the clock
+
+Result = TypeVar("Result")
+
+
+class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
+    """Every wait for the server ends within SOCKET_SECONDS; a connection that had to is closed."""
+
+    def wait(
+        self,
+        gen: Generator[Any, Any, Result],
+        interval: float = GLANCE_SECONDS,
+        timeout: float | None = None,
+    ) -> Result:
+        """As psycopg's. Raises OperationalError when the server stays silent."""
+        seconds = SOCKET_SECONDS if timeout is None else timeout
+        return super().wait(self._bounded(gen, seconds), min(interval, GLANCE_SECONDS))
+
+    def _bounded(
+        self, waiting: Generator[Any, Any, Result], seconds: float
+    ) -> Generator[Any, Any, Result]:
+        """Passes everything on, until the time is up."""
+        ends = time.monotonic() + seconds
+        try:
+            asked = next(waiting)
+            while True:
+                ready = yield asked
+                if not ready and time.monotonic() > ends:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError("The broker's database does not answer.")
+                asked = waiting.send(ready)
+        except StopIteration as finished:
+            return cast("Result", finished.value)
+
+
+class Transport(kombu_pgmq.Transport):
+    """See the module."""
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)  # type: ignore[no-untyped-call]
+        self._unheard: list[str] = []
+
+    def establish_connection(self) -> Any:
+        """As kombu's, but leaves no pool behind that goes on trying when it fails."""
+        try:
+            return super().establish_connection()  # type: ignore[no-untyped-call]
+        except BaseException:
+            failed, self._pgmq_client = self._pgmq_client, None
+            if failed is not None:
+                failed.close()
+            raise
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> Any:
+        """As kombu's; the first call begins to listen."""
+        while self._unheard:
+            self._get_notify_waiter().register(self._unheard[-1])
+            self._unheard.pop()
+        return super().drain_events(connection, timeout=timeout)  # type: ignore[no-untyped-call]
+
+    def _register_notify_queue(self, queue_name: str) -> None:
+        if queue_name not in self._unheard:
+            self._unheard.append(queue_name)
+
+    def _get_notify_waiter(self) -> Any:
+        if self._notify_waiter is None:
+            self._notify_waiter = kombu_pgmq._NotifyWaiter(self._conninfo())
+        return self._notify_waiter
+
+    def _create_pgmq_client(self) -> PGMQueue:
+        client: Any = self.client
+        options = client.transport_options
+        pool = ConnectionPool(
+            self._conninfo(),
+            connection_class=BoundedConnection,
+            min_size=0,
+            max_size=int(options["pool_size"]),
+            timeout=float(options["pool_timeout"]),
+            reconnect_timeout=CONNECT_SECONDS,
+            open=True,
+        )
+        return _Queue(
+            conn_string=None,
+            pool=cast("Any", pool),
+            vt=int(options["visibility_timeout"]),
+            init_extension=False,
+        )
+
+    def _conninfo(self) -> str:
+        address: Any = self.client
+        return make_conninfo(
+            host=address.hostname,
+            port=address.port or DEFAULT_PORT,
+            dbname=unquote((address.virtual_host or "").lstrip("/")),
+            user=address.userid,
+            password=address.password,
+            connect_timeout=CONNECT_SECONDS,
+            tcp_user_timeout=SOCKET_SECONDS * 1000,
+            keepalives_idle=SOCKET_SECONDS,
+            keepalives_interval=SOCKET_SECONDS,
+            keepalives_count=2,
+            application_name="jitportal broker",
+            options=f"-c statement_timeout={SOCKET_SECONDS * 1000}",
+        )
+
+
+class _Queue(PGMQueue):  # type: ignore[no-untyped-call]
+    """Closes the pool that it was given: nobody else has it."""
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.close()

@@ -1,0 +1,1 @@
+"""The quick start's PostgreSQL, broker and supervisor, run for real; no Django database."""
