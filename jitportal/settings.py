@@ -133,6 +133,7 @@ DATABASES["default"]["OPTIONS"] |= {
         "timeout": 10,
     },
     "connect_timeout": 5,
+    "server_side_binding": True,
     "application_name": "jitportal",
 } | ({"assume_role": DATABASE_ROLE} if DATABASE_ROLE else {})
 DATABASE_APP_ROLE = "jitportal_app"
@@ -243,8 +244,7 @@ if EMAIL_URL:
     EMAIL_USE_SSL = _mail.scheme == "smtps"
     EMAIL_USE_TLS = _mail.scheme == "smtp+tls"
 elif DEMO_MAIL_DIR:
-    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-    EMAIL_FILE_PATH = DEMO_MAIL_DIR
+    EMAIL_BACKEND = "approvals.channels.demo_backend.FolderBackend"
 else:
     EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
@@ -257,9 +257,12 @@ USE_I18N = False
 # -- files
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-STATICFILES_DIRS = [BASE_DIR / "jitportal" / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
 
 # -- security
 SECURE_CONTENT_TYPE_NOSNIFF = True

@@ -29,7 +29,7 @@ class FolderBackend(BaseEmailBackend):
             name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
             aside = self._folder / f".{name}.part"
             with aside.open("wb") as file:
-                file.write(message.message().as_bytes(linesep="\r\n"))
+                file.write(message.message().as_bytes())
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(self._folder / f"{name}.eml")

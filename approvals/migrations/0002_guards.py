@@ -162,11 +162,14 @@ END $$;
 CREATE TRIGGER approvals_entitlement_follow AFTER UPDATE ON approvals_entitlement
   FOR EACH ROW EXECUTE FUNCTION approvals_entitlement_changed();
 """
-DROP_FOLLOW = "".join(
-    f"DROP TRIGGER approvals_{name}_follow ON approvals_{name};"
-    f"DROP FUNCTION approvals_{name}_changed();"
-    for name in ("user", "membership", "group", "resource", "entitlement")
-) + "DROP FUNCTION approvals_follow(text[]);"
+DROP_FOLLOW = (
+    "".join(
+        f"DROP TRIGGER approvals_{name}_follow ON approvals_{name};"
+        f"DROP FUNCTION approvals_{name}_changed();"
+        for name in ("user", "membership", "group", "resource", "entitlement")
+    )
+    + "DROP FUNCTION approvals_follow(text[]);"
+)
 
 
 class Migration(migrations.Migration):

@@ -4,6 +4,7 @@ Items are claimed by a lease that is written in its own short transaction; no lo
 work is done. A worker that dies leaves a lease behind that runs out, and the item is claimed again.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -21,6 +22,11 @@ LANES = ("due", "provisioning", "notices")
 #: Seconds of the longest wait between two tries.
 BACKOFF_MOST_SECONDS = 3600
 
+_PUT = (
+    "INSERT INTO approvals_outboxitem"
+    " (topic, lane, key, payload, not_before, attempts, last_error, created_at)"
+)
+_PLACES = "(%s, %s, %s, %s::jsonb, %s, 0, '', statement_timestamp())"
 _CLAIM = """
 UPDATE approvals_outboxitem SET leased_until = %(until)s, attempts = attempts + 1
 WHERE id IN (
@@ -84,7 +90,20 @@ def item(
 def put_many(items: Iterable[OutboxItem]) -> list[OutboxItem]:
     """Write side effects into the running transaction and wake their lanes once that commits."""
     assert transaction.get_connection().in_atomic_block, "side effects belong to a transaction"
-    rows = OutboxItem.objects.bulk_create(items)
+    rows = list(items)
+    if not rows:
+        return rows
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{_PUT} VALUES {', '.join([_PLACES] * len(rows))} RETURNING id",
+            [
+                value
+                for row in rows
+                for value in (row.topic, row.lane, row.key, json.dumps(row.payload), row.not_before)
+            ],
+        )
+        for row, (row.pk,) in zip(rows, cursor.fetchall(), strict=True):
+            row._state.adding = False
     for lane in {row.lane for row in rows}:
         transaction.on_commit(lambda lane=lane: wake(lane))  # type: ignore[misc]
     return rows

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from approvals.domain import policy as policies
-from approvals.models import AccessRequest, Entitlement, Group, Policy, User
+from approvals.models import Entitlement, Group, Policy, User
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def groups_of(person: User | int) -> frozenset[str]:
 
 
 @lru_cache(maxsize=512)
-def _parsed(history_id: int) -> policies.Policy:
+def parsed(history_id: int) -> policies.Policy:
+    """Return the policy of a history row."""
     # A history row never changes, so what was parsed of it stays true.
     row = Policy.history.model.objects.only("document").get(history_id=history_id)
     return policies.parse(row.document)
@@ -57,53 +58,16 @@ def offer(*, entitlement: Entitlement, subject: User | int) -> Offer:
     """Return what the current policy offers `subject` (at most four queries)."""
     record = newest_record(entitlement.policy_id) if entitlement.policy_id else None
     return Offer(
-        policy=_parsed(record.history_id) if record else None,
+        policy=parsed(record.history_id) if record else None,
         policy_record=record,
         groups=groups_of(subject),
         retired=entitlement.is_retired or entitlement.resource.is_retired,
     )
 
 
-def recheck(record: AccessRequest) -> policies.Refused | None:
-    """Return why the request would not be allowed today, or None.
-
-    Pinned policy and today's policy must both allow it: the stricter wins.
-    """
-    entitlement = Entitlement.objects.select_related("resource").get(pk=record.entitlement_id)
-    found = offer(entitlement=entitlement, subject=record.subject_id)
-    if found.retired:
-        return policies.Refused("no_policy", f"{entitlement} is retired.")
-    if not User.objects.filter(pk=record.subject_id, is_active=True).exists():
-        return policies.Refused("not_eligible", f"{record.subject_name} is not active any more.")
-    return policies.recheck(
-        found.policy,
-        risk=entitlement.risk,
-        subject_groups=found.groups,
-        duration=record.duration,
-    )
-
-
 def entitlement(pk: int) -> Entitlement | None:
     """Return an entitlement with its resource and policy, retired or not (one query)."""
     return Entitlement.objects.select_related("resource__owner", "policy").filter(pk=pk).first()
-
-
-def target_of(record: AccessRequest) -> dict[str, Any]:
-    """Return what a connector needs to make the access, as configured now (two queries).
-
-    It is pinned when the request is approved, so that the access is removed just where it was made,
-    whatever is edited meanwhile. The secret is a reference.
-    """
-    found = Entitlement.objects.select_related("resource").get(pk=record.entitlement_id)
-    subject = User.objects.only("username", "email").get(pk=record.subject_id)
-    return {
-        "connector": found.resource.connector,
-        "resource_settings": found.resource.settings,
-        "entitlement_settings": found.settings,
-        "secret": found.resource.secret,
-        "login": subject.username,
-        "email": subject.email,
-    }
 
 
 def search(text: str = "") -> QuerySet[Entitlement]:
@@ -137,7 +101,7 @@ def offers(rows: list[Entitlement], *, subject: User) -> dict[int, Offer]:
     for row in rows:
         record = newest.get(row.policy_id) if row.policy_id else None
         found[row.pk] = Offer(
-            policy=_parsed(record.history_id) if record else None,
+            policy=parsed(record.history_id) if record else None,
             policy_record=record,
             groups=groups,
             retired=row.is_retired or row.resource.is_retired,

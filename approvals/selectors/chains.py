@@ -14,7 +14,7 @@ from django.db import connection
 from approvals.domain import chain as chains
 from approvals.domain import escalation, policy
 from approvals.domain.facts import Directory, Parties, Person, PersonKey
-from approvals.models import AccessRequest, Decision, Resource
+from approvals.models import AccessRequest, Resource
 from approvals.models.catalogue import Policy
 
 _PEOPLE = """
@@ -146,28 +146,41 @@ def people(
 
 def votes_of(record: AccessRequest) -> tuple[escalation.Vote, ...]:
     """Return the votes that count on a request, oldest first (one query)."""
-    rows = Decision.objects.filter(request_id=record.request_id).order_by("revision")
-    return tuple(
-        escalation.Vote(actor=actor, verdict="approve" if verdict == "approve" else "deny", at=at)
-        for actor, verdict, at in rows.values_list("actor_id", "verdict", "occurred_at")
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT actor_id, verdict, occurred_at FROM approvals_decision"
+            " WHERE request_id = %s ORDER BY revision",
+            [record.request_id],
+        )
+        return tuple(
+            escalation.Vote(actor=actor, verdict=verdict, at=at)
+            for actor, verdict, at in cursor.fetchall()
+        )
 
 
-def load(record: AccessRequest, *, now: datetime, actor: int | None = None) -> ChainView | None:
+def load(
+    record: AccessRequest,
+    *,
+    now: datetime,
+    actor: int | None = None,
+    owner: int | None = None,
+) -> ChainView | None:
     """Return the chain of `record` at `now`, or None where its rule approves at once.
 
-    Never as of before the record's own moment: what it says has happened.
+    Never as of before the record's own moment: what it says has happened. `owner` spares a query
+    to those who know the resource's owner already.
     """
     now = max(now, record.occurred_at)
     rule = pinned_rule(record)
     if rule.chain is None:
         return None
-    owner = (
-        Resource.objects.filter(entitlements=record.entitlement_id)
-        .values_list("owner_id", flat=True)
-        .get()
-    )
-    votes = votes_of(record)
+    if owner is None:
+        owner = (
+            Resource.objects.filter(entitlements=record.entitlement_id)
+            .values_list("owner_id", flat=True)
+            .get()
+        )
+    votes = votes_of(record) if record.revision > 1 else ()
     directory, names = people(
         rule.chain,
         subject=record.subject_id,

@@ -3,7 +3,7 @@
 Names of people, groups and resources are looked up for a whole page at once.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ _MODELS: dict[str, Any] = {
     "resource": Resource, "entitlement": Entitlement, "policy": Policy,
 }  # fmt: skip
 _NAMED: dict[str, Any] = {
-    "manager_id": User, "owner_id": User, "person_id": User,
+    "manager_id": User, "owner_id": User, "person_id": User, "history_user_id": User,
     "group_id": Group, "resource_id": Resource, "policy_id": Policy,
 }  # fmt: skip
 _UNTOLD = {
@@ -41,56 +41,49 @@ class Change:
     object_id: int
 
 
-def model(name: str) -> Any:
-    """Return the history model of a kind of configuration, such as `policy`."""
-    return _MODELS[name].history.model
+def told(wanted: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], Change]:
+    """Return changes by their kind and history id.
 
-
-def told(name: str, history_ids: Iterable[int]) -> dict[int, Change]:
-    """Return the changes of one kind by their history ids (at most six queries)."""
-    history = model(name)
-    rows = list(history.objects.filter(history_id__in=list(history_ids)))
-    if not rows:
-        return {}
-    before = _before(history, rows)
-    names = _names(rows, before.values())
-    authors = _authors(rows)
+    One query for each kind that is wanted, and one for each kind of thing that they name.
+    """
+    loaded = {name: _load(name, list(ids)) for name, ids in wanted.items()}
+    names = _names(row for rows, before in loaded.values() for row in (*rows, *before.values()))
     return {
-        row.history_id: Change(
-            who=authors.get(row.history_user_id, "portal"),
+        (name, row.history_id): Change(
+            who=names.get((User, row.history_user_id), "portal"),
             sentence=_sentence(name, row, before.get(row.history_id), names),
             on=_title(name, row, names),
             object_id=row.id,
         )
+        for name, (rows, before) in loaded.items()
         for row in rows
     }
 
 
-def _before(history: Any, rows: list[Any]) -> dict[int, Any]:
-    """Return, for each row, the row of the same thing before it (one query)."""
+def _load(name: str, ids: list[int]) -> tuple[list[Any], dict[int, Any]]:
+    """Return rows of one history, and for each the row of the same thing before it (one query)."""
+    history = _MODELS[name].history.model
     table = history._meta.db_table
-    earlier = history.objects.raw(
+    found = history.objects.raw(
         f"""
-        SELECT b.*, h.history_id AS followed_by FROM {table} h CROSS JOIN LATERAL (
+        SELECT h.*, NULL::bigint AS followed_by FROM {table} h WHERE h.history_id = ANY(%(ids)s)
+        UNION ALL
+        SELECT b.*, h.history_id FROM {table} h CROSS JOIN LATERAL (
             SELECT * FROM {table} e WHERE e.id = h.id AND e.history_id < h.history_id
             ORDER BY e.history_id DESC LIMIT 1) b
-        WHERE h.history_id = ANY(%s)
+        WHERE h.history_id = ANY(%(ids)s)
         """,  # noqa: S608 - a table's name
-        [[row.history_id for row in rows]],
+        {"ids": ids},
     )
-    return {row.followed_by: row for row in earlier}
+    rows = list(found)
+    before = {row.followed_by: row for row in rows if row.followed_by is not None}
+    return [row for row in rows if row.followed_by is None], before
 
 
-def _authors(rows: list[Any]) -> dict[int | None, str]:
-    ids = {row.history_user_id for row in rows if row.history_user_id}
-    people = User.objects.filter(pk__in=ids).only("name", "username") if ids else []
-    return {person.pk: person.get_full_name() for person in people}
-
-
-def _names(rows: Iterable[Any], before: Iterable[Any]) -> dict[tuple[Any, int], str]:
+def _names(rows: Iterable[Any]) -> dict[tuple[Any, int | None], str]:
     """Return the names of everything that the rows refer to (one query for each kind)."""
     wanted: dict[Any, set[int]] = {}
-    for row in (*rows, *before):
+    for row in rows:
         for column, target in _NAMED.items():
             if (key := getattr(row, column, None)) is not None:
                 wanted.setdefault(target, set()).add(key)
@@ -101,7 +94,7 @@ def _names(rows: Iterable[Any], before: Iterable[Any]) -> dict[tuple[Any, int], 
     }
 
 
-def _title(name: str, row: Any, names: dict[tuple[Any, int], str]) -> str:
+def _title(name: str, row: Any, names: dict[tuple[Any, int | None], str]) -> str:
     if name == "membership":
         person = names.get((User, row.person_id), "?")
         return f"{person} in {names.get((Group, row.group_id), '?')}"
@@ -113,7 +106,7 @@ def _title(name: str, row: Any, names: dict[tuple[Any, int], str]) -> str:
 
 
 def _sentence(
-    name: str, row: Any, before: Any | None, names: dict[tuple[Any, int], str]
+    name: str, row: Any, before: Any | None, names: dict[tuple[Any, int | None], str]
 ) -> Sentence:
     headline = f"{NOUNS[name]} “{_title(name, row, names)}”"
     reason = f"“{row.history_change_reason}”" if row.history_change_reason else ""
@@ -132,7 +125,7 @@ def _sentence(
     return Sentence(headline, verb, " · ".join([*parts, *([reason] if reason else [])]))
 
 
-def _changes(before: Any, after: Any, names: dict[tuple[Any, int], str]) -> Iterator[str]:
+def _changes(before: Any, after: Any, names: dict[tuple[Any, int | None], str]) -> Iterator[str]:
     for field in after._meta.concrete_fields:
         column = field.attname
         if column in _UNTOLD:

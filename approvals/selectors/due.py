@@ -19,8 +19,13 @@ def levels(*, now: datetime, limit: int = 200) -> list[uuid.UUID]:
 
 def is_level_due(request_id: uuid.UUID, *, now: datetime) -> bool:
     """Return whether the request is pending and the clock asks something of it (one query)."""
-    rows = CurrentRequest.objects.filter(request_id=request_id, state="pending", due_at__lte=now)
-    return rows.exists()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT FROM approvals_currentrequest"
+            " WHERE request_id = %s AND state = 'pending' AND due_at <= %s",
+            [request_id, now],
+        )
+        return cursor.rowcount > 0
 
 
 def lanes(*, now: datetime) -> list[str]:

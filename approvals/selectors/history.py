@@ -81,7 +81,8 @@ def statement(criteria: Criteria, before: Position | None = None) -> tuple[str, 
     arms: list[Arm] = [arm for source in SOURCES for arm in source.arms(criteria, before)]
     if not arms:
         return "", []
-    one = " UNION ".join(f"({arm.sql} LIMIT {_RAW})" for arm in arms)
+    union = " UNION " if criteria.people else " UNION ALL "  # only people have overlapping arms
+    one = union.join(f"({arm.sql} LIMIT {_RAW})" for arm in arms)
     parameters = [value for arm in arms for value in arm.parameters]
     return (
         f"SELECT rank, at, id FROM ({one}) found"  # noqa: S608 - only constants are put in
@@ -129,9 +130,7 @@ def _entries(keys: list[Position]) -> list[Entry]:
     for key in keys:
         by_source.setdefault(SOURCES[key.rank].name, []).append(key.id)
     loaded = _load(by_source)
-    changed = {
-        name: changes.told(name, by_source[name]) for name in CONFIGURATION if name in by_source
-    }
+    changed = changes.told({name: by_source[name] for name in CONFIGURATION if name in by_source})
     shown_revisions = {(row.request_id, row.revision) for row in loaded.revisions.values()}
     with_revisions = "revisions" in by_source
     entries: list[Entry] = []
@@ -148,7 +147,7 @@ def _entries(keys: list[Position]) -> list[Entry]:
         elif name == "attempts":
             entries.append(_of_attempt(key, loaded))
         else:
-            entries.append(_of_change(key, name, changed[name][key.id]))
+            entries.append(_of_change(key, name, changed[name, key.id]))
     return entries
 
 

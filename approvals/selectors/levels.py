@@ -11,6 +11,7 @@ from typing import NamedTuple
 from approvals.domain import escalation
 from approvals.domain.chain import Level
 from approvals.domain.durations import words
+from approvals.domain.facts import PersonKey
 from approvals.selectors.chains import ChainView
 
 NAMES_MOST = 4
@@ -143,9 +144,10 @@ def _silence(
     return f"No answer: {', '.join(parts)}."
 
 
-def name_list(view: ChainView, people: Iterable[int], viewer: int | None) -> str:
+def name_list(view: ChainView, people: Iterable[PersonKey], viewer: int | None) -> str:
     """Return at most a few of the people's names, you first, and how many more there are."""
-    keys = sorted(people, key=lambda key: (key != viewer, view.names.get(key, "?")))
+    keys = [key for key in people if isinstance(key, int)]
+    keys.sort(key=lambda key: (key != viewer, view.names.get(key, "?")))
     names = [_name(view, key, viewer) for key in keys]
     if len(names) > NAMES_MOST:
         names = [*names[: NAMES_MOST - 1], f"{len(names) - NAMES_MOST + 1} more"]

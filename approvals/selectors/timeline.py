@@ -103,7 +103,7 @@ class _ClockTimestamp(Func):
 
 
 def load(record: AccessRequest) -> History:
-    """Return the history, newest first, and the time that it was read at (three queries at most)."""
+    """Return the history, newest first, and when it was read (three queries at most)."""
     revisions = list(
         AccessRequest.objects.filter(request_id=record.request_id)
         .annotate(read_at=_ClockTimestamp())
@@ -169,6 +169,8 @@ def _sentence(
     line: Line, row: AccessRequest, before: AccessRequest | None, events: Sequence[GrantEvent]
 ) -> Line:
     """Return the line of one revision with its words."""
+    if row.event in (Event.ACTIVATED, Event.ENDED, Event.CONFIRMED, Event.FAILED):
+        return _of_the_grant(line, row, events)
     detail: dict[str, Any] = row.detail
     match row.event:
         case Event.SUBMITTED:
@@ -188,17 +190,16 @@ def _sentence(
                 line, lead="Approved", text="at once", note=f"rule “{row.rule_name}” asks nobody"
             )
         case Event.APPROVED:
-            return replace(
-                line, lead="Approved", text=f"by {row.actor_name}", note=_level(detail)
-            )
+            return replace(line, lead="Approved", text=f"by {row.actor_name}", note=_level(detail))
         case Event.DENIED:
             return replace(line, lead="Denied", text=f"by {row.actor_name}", note=_level(detail))
         case Event.ESCALATED:
-            people = ", ".join(detail.get("to", ())) or "nobody"
+            new = ", ".join(detail.get("new", ()))
+            everybody = ", ".join(detail.get("to", ())) or "nobody"
             return replace(
                 line,
                 lead="Escalated",
-                text=f"{people} may decide now",
+                text=f"to {new}" if new else f"{everybody} may decide now",
                 note=_silent(row, before),
             )
         case Event.LAPSED:
@@ -207,6 +208,12 @@ def _sentence(
             )
         case Event.CANCELLED:
             return replace(line, lead="Cancelled", text=f"by {_actor(row)}")
+    return replace(line, lead=str(row.event).title(), text=f"by {_actor(row)}")
+
+
+def _of_the_grant(line: Line, row: AccessRequest, events: Sequence[GrantEvent]) -> Line:
+    """Return the line of a revision that follows what happened at the target."""
+    match row.event:
         case Event.FAILED:
             return replace(line, lead="Failed", text="the access was not made", bad=True)
         case Event.ACTIVATED:
@@ -215,18 +222,16 @@ def _sentence(
                 lead="Active",
                 text="until",
                 until=row.ends_at,
-                note=_receipt(row, detail.get("receipt"), events, GrantEvent.Kind.GRANTED),
+                note=_receipt(row, row.detail.get("receipt"), events, GrantEvent.Kind.GRANTED),
             )
         case Event.ENDED:
             return replace(line, lead="Ending", text=_end(row))
-        case Event.CONFIRMED:
-            return replace(
-                line,
-                lead="Expired" if row.state == State.EXPIRED else "Revoked",
-                text="and gone from the target",
-                note=_gone(row, detail, events),
-            )
-    return replace(line, lead=str(row.event).title(), text=f"by {_actor(row)}")
+    return replace(
+        line,
+        lead="Expired" if row.state == State.EXPIRED else "Revoked",
+        text="and gone from the target",
+        note=_gone(row, events),
+    )
 
 
 def _actor(row: AccessRequest) -> str:
@@ -266,9 +271,7 @@ def _end(row: AccessRequest) -> str:
     return f"revoked by {_actor(row)}"
 
 
-def _receipt(
-    row: AccessRequest, receipt: Any, events: Sequence[GrantEvent], kind: str
-) -> str:
+def _receipt(row: AccessRequest, receipt: Any, events: Sequence[GrantEvent], kind: str) -> str:
     """Return what the target answered, in a few words."""
     parts: list[str] = []
     facts = receipt if isinstance(receipt, dict) else {}
@@ -279,7 +282,9 @@ def _receipt(
                 parts[-1] += f" for {facts['login']}"
     if facts.get("pre_existing"):
         parts.append("it was there already")
-    done = [event for event in events if event.kind == kind and event.occurred_at <= row.occurred_at]
+    done = [
+        event for event in events if event.kind == kind and event.occurred_at <= row.occurred_at
+    ]
     if done:
         took = (done[-1].occurred_at - done[-1].started_at) / timedelta(milliseconds=1)
         parts.append(f"the target took {took:,.0f} ms")
@@ -288,7 +293,8 @@ def _receipt(
     return " · ".join(parts)
 
 
-def _gone(row: AccessRequest, detail: dict[str, Any], events: Sequence[GrantEvent]) -> str:
+def _gone(row: AccessRequest, events: Sequence[GrantEvent]) -> str:
+    detail: dict[str, Any] = row.detail
     parts = [_receipt(row, detail.get("receipt"), events, GrantEvent.Kind.REMOVED)]
     if row.removal_lag is not None:
         parts.insert(0, f"{lag_words(row.removal_lag)} after it was due")
@@ -340,7 +346,9 @@ def _notice_lines(notices: Iterable[Notice]) -> Iterator[Line]:
     """Yield whom it told what; people who were told the same in a row share a line."""
     run: list[Notice] = []
     for notice in [*notices, None]:
-        if run and (notice is None or (notice.kind, notice.channel) != (run[0].kind, run[0].channel)):
+        if run and (
+            notice is None or (notice.kind, notice.channel) != (run[0].kind, run[0].channel)
+        ):
             yield _notice_line(run)
             run = []
         if notice is not None:
@@ -366,7 +374,9 @@ def _notice_line(run: Sequence[Notice]) -> Line:
 def _removal(newest: AccessRequest, events: Sequence[GrantEvent]) -> Removal | None:
     if newest.removal_due_at is None:
         return None
-    tries = [e for e in events if e.kind in (GrantEvent.Kind.REMOVED, GrantEvent.Kind.REMOVE_FAILED)]
+    tries = [
+        e for e in events if e.kind in (GrantEvent.Kind.REMOVED, GrantEvent.Kind.REMOVE_FAILED)
+    ]
     return Removal(
         due_at=newest.removal_due_at,
         started_at=newest.removal_started_at,

@@ -16,42 +16,38 @@ from approvals.selectors import chains as views
 from approvals.selectors import requests as reads
 from approvals.services import notices, recording
 
+_LEAVE = "DELETE FROM approvals_asked WHERE request_id = %s AND person_id <> ALL(%s::bigint[])"
+_ENTER = """
+INSERT INTO approvals_asked (request_id, person_id, due_at, asked_at)
+SELECT %s, person, %s, %s FROM unnest(%s::bigint[]) person
+ON CONFLICT (request_id, person_id) DO UPDATE SET due_at = excluded.due_at
+RETURNING person_id, xmax = 0
+"""
+_WATCH = """
+INSERT INTO approvals_waiting (request_id, revision, watches, reached) VALUES (%s, %s, %s, %s)
+ON CONFLICT (request_id) DO UPDATE SET
+    revision = excluded.revision, watches = excluded.watches, reached = excluded.reached
+"""
+_FORGET = "DELETE FROM approvals_waiting WHERE request_id = %s"
+
 
 def refresh(record: AccessRequest, view: views.ChainView | None, *, now: datetime) -> set[int]:
     """Bring the index up to a request's newest state; return the people who are newly asked."""
-    if record.state != "pending" or view is None:
-        Asked.objects.filter(request_id=record.request_id).delete()
-        Waiting.objects.filter(request_id=record.request_id).delete()
-        return set()
-    due_at = view.progress.due_at
-    assert due_at is not None
-    before = dict(
-        Asked.objects.filter(request_id=record.request_id).values_list("person_id", "due_at")
-    )
-    gone = before.keys() - view.electorate
-    new = view.electorate - before.keys()
-    if gone:
-        Asked.objects.filter(request_id=record.request_id, person__in=gone).delete()
-    if any(due != due_at for person, due in before.items() if person not in gone):
-        Asked.objects.filter(request_id=record.request_id).update(due_at=due_at)
-    Asked.objects.bulk_create(
-        Asked(request_id=record.request_id, person_id=person, due_at=due_at, asked_at=now)
-        for person in sorted(new)
-    )
-    Waiting.objects.update_or_create(
-        request_id=record.request_id,
-        defaults={
-            "revision": record.revision,
-            "watches": sorted(_watches(record, view)),
-            "reached": bool(view.electorate),
-        },
-        create_defaults={
-            "revision": record.revision,
-            "watches": sorted(_watches(record, view)),
-            "reached": bool(view.electorate),
-        },
-    )
-    return set(new)
+    people: list[int] = []
+    if record.state == "pending" and view is not None:
+        people = sorted(view.electorate)
+    key = record.request_id
+    with connection.cursor() as cursor:
+        cursor.execute(_LEAVE, [key, people])
+        if record.state != "pending" or view is None:
+            cursor.execute(_FORGET, [key])
+            return set()
+        watches = sorted(_watches(record, view))
+        cursor.execute(_WATCH, [key, record.revision, watches, bool(people)])
+        if not people:
+            return set()
+        cursor.execute(_ENTER, [key, view.progress.due_at, now, people])
+        return {person for person, is_new in cursor.fetchall() if is_new}
 
 
 def _watches(record: AccessRequest, view: views.ChainView) -> set[str]:

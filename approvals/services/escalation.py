@@ -69,6 +69,7 @@ def escalate(*, request_id: uuid.UUID, now: datetime) -> AccessRequest | None:
             "level": record.level,
             "level_name": record.level_name,
             "to": view.names_of(view.electorate),
+            "new": view.names_of(view.electorate - _asked(request_id)),
             "was_due_at": record.due_at.isoformat(),
         },
     )
@@ -88,7 +89,7 @@ def lapse(*, request_id: uuid.UUID, now: datetime) -> AccessRequest | None:
     view = views.load(record, now=record.due_at)
     if view is None or view.progress.state != "lapsed":
         return None
-    others = set(Asked.objects.filter(request_id=request_id).values_list("person_id", flat=True))
+    others = _asked(request_id)
     revision = record.revise(
         event=Event.LAPSED,
         actor=None,
@@ -104,3 +105,8 @@ def lapse(*, request_id: uuid.UUID, now: datetime) -> AccessRequest | None:
     asked.refresh(revision, None, now=now)
     notices.decided(revision, others=others, now=now)
     return revision
+
+
+def _asked(request_id: uuid.UUID) -> set[int]:
+    rows = Asked.objects.filter(request_id=request_id)
+    return set(rows.values_list("person_id", flat=True))

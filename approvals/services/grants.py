@@ -15,7 +15,7 @@ from approvals.domain.refusals import Invalid, NotAllowed, Settled
 from approvals.domain.states import EndReason, Event, State
 from approvals.models import AccessRequest, GrantEvent, OutboxItem, User
 from approvals.outbox import queue
-from approvals.selectors import catalogue, people
+from approvals.selectors import people, standing
 from approvals.selectors import requests as reads
 from approvals.services import notices, recording
 from approvals.services.requests import COMMENT_MOST, grant_key
@@ -39,7 +39,8 @@ class Attempt:
 
 def blocked(record: AccessRequest, *, now: datetime) -> str | None:
     """Return why an approved request must not be activated, or None (policy, people, catalogue)."""
-    refused = catalogue.recheck(record)
+    stands = standing.of(subject=record.subject_id, entitlement=record.entitlement_id)
+    refused = stands.refusal(duration=record.duration)
     return refused.reason if refused else None
 
 

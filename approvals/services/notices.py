@@ -59,11 +59,15 @@ def escalated(record: AccessRequest, view: ChainView, *, new: set[int], now: dat
 
 def decided(record: AccessRequest, *, others: Iterable[int], now: datetime) -> None:
     """Tell the requester and subject the outcome, and those who were asked that it is settled."""
-    _put(record, "decided", _askers(record), now=now)
     people = set(others) - _askers(record)
     if record.actor_id:
         people.discard(record.actor_id)
-    _put(record, "settled", people, now=now)
+    queue.put_many(
+        [
+            *_items(record, "decided", _askers(record), now=now),
+            *_items(record, "settled", people, now=now),
+        ]
+    )
 
 
 def level_done(record: AccessRequest, *, others: Iterable[int], now: datetime) -> None:
@@ -76,9 +80,9 @@ def level_done(record: AccessRequest, *, others: Iterable[int], now: datetime) -
 
 def active(record: AccessRequest, *, now: datetime) -> None:
     """Tell the subject that the access is there, and, in time, that it ends soon."""
-    _put(record, "active", _askers(record), now=now)
-    assert record.ends_at is not None
-    queue.put_many(ends_soon(record, now=now))
+    queue.put_many(
+        [*_items(record, "active", _askers(record), now=now), *ends_soon(record, now=now)]
+    )
 
 
 def warning_before_end(duration: timedelta) -> timedelta:

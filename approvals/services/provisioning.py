@@ -29,7 +29,7 @@ from approvals.domain.refusals import NotFound
 from approvals.domain.states import State
 from approvals.models import AccessRequest, GrantEvent, OutboxItem, Resource
 from approvals.outbox import queue
-from approvals.selectors import catalogue, clock, people
+from approvals.selectors import clock, people
 from approvals.selectors import requests as reads
 from approvals.services import grants, notices, recording
 
@@ -257,7 +257,7 @@ def _spec(record: AccessRequest) -> tuple[Any, GrantSpec]:
 
     Raises: ConnectorError.
     """
-    target = record.target or catalogue.target_of(record)
+    target = record.target
     return registry.get(target["connector"]), GrantSpec(
         request_id=str(record.request_id),
         subject_login=target["login"],

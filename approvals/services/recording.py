@@ -69,7 +69,7 @@ def translated() -> Iterator[None]:
 
 def write(revision: AccessRequest) -> AccessRequest:
     """Insert one revision. Raises: StaleRevision when it does not follow the newest one."""
-    with translated(), transaction.atomic():
+    with translated():
         revision.save()
     return revision
 
@@ -77,7 +77,7 @@ def write(revision: AccessRequest) -> AccessRequest:
 def write_many(revisions: Iterable[AccessRequest]) -> list[AccessRequest]:
     """Insert revisions of different requests in one statement. Raises: StaleRevision for all."""
     rows = list(revisions)
-    for row in rows:
-        row.hash = row.content_hash()
-    with translated(), transaction.atomic():
-        return AccessRequest.objects.bulk_create(rows)
+    if rows:
+        with translated():
+            AccessRequest.insert(rows)
+    return rows

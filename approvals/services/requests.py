@@ -17,9 +17,9 @@ from approvals.domain.refusals import (
 from approvals.domain.states import Event, State
 from approvals.models import AccessRequest, Asked, Decision, Entitlement, User
 from approvals.outbox import queue
-from approvals.selectors import catalogue
 from approvals.selectors import chains as views
 from approvals.selectors import requests as reads
+from approvals.selectors import standing
 from approvals.services import asked, escalation, notices, recording
 
 REASON_MOST = 2_000
@@ -64,13 +64,13 @@ def submit(
     if not (actor.is_active and subject.is_active):
         raise NotAllowed("Only active people can ask for or get access.", code="inactive")
     recording.lock_pair(subject=subject.pk, entitlement=entitlement.pk)
-    offer = catalogue.offer(entitlement=entitlement, subject=subject)
-    if offer.retired:
+    stands = standing.of(subject=subject.pk, entitlement=entitlement.pk)
+    if stands.retired:
         raise NotAllowed(f"{entitlement} is retired; nobody can ask for it.", code="retired")
     rule = policies.resolve(
-        offer.policy,
-        risk=entitlement.risk,
-        subject_groups=offer.groups,
+        stands.policy,
+        risk=stands.risk,
+        subject_groups=stands.groups,
         duration=duration,
         ticket=ticket,
         reason=reason,
@@ -85,7 +85,7 @@ def submit(
             f"There is an open request for this already: {other.reference}, {other.state}.",
             code="duplicate",
         )
-    assert offer.policy_record is not None
+    assert stands.policy_record is not None
     first = AccessRequest(
         request_id=uuid7.uuid7(),
         revision=1,
@@ -100,15 +100,15 @@ def submit(
         entitlement=entitlement,
         resource_name=entitlement.resource.name,
         entitlement_name=entitlement.name,
-        risk=entitlement.risk,
+        risk=stands.risk,
         reason=reason,
         ticket=ticket,
         duration_seconds=int(duration.total_seconds()),
         starts_at=starts_at,
         submitted_at=now,
-        policy_record_id=offer.policy_record.history_id,
-        policy_name=offer.policy_record.name,
-        policy_version=offer.policy_record.version,
+        policy_record_id=stands.policy_record.history_id,
+        policy_name=stands.policy_record.name,
+        policy_version=stands.policy_record.version,
         rule_name=rule.rule_name,
         level=1 if rule.chain else None,
         level_name=rule.chain.levels[0].name if rule.chain else "",
@@ -118,13 +118,13 @@ def submit(
     if rule.chain is None:
         approved = first.revise(
             event=Event.APPROVED, actor=None, now=now,
-            detail={"by_rule": rule.rule_name}, due_at=None, target=catalogue.target_of(first),
+            detail={"by_rule": rule.rule_name}, due_at=None, target=stands.target,
         )  # fmt: skip
         approved.approve()
         recording.write(approved)
         _approved(approved, others=(), now=now)
         return approved
-    view = views.load(first, now=now)
+    view = views.load(first, now=now, owner=stands.owner)
     assert view is not None
     notices.ask(first, view, people=asked.refresh(first, view, now=now), now=now)
     notices.schedule_reminder(first, view, now=now)
@@ -167,7 +167,8 @@ def _decide(
     record = recording.locked(request_id)
     if record.state != State.PENDING:
         raise Settled(f"This request is {record.state} already.", code=record.state)
-    view = views.load(record, now=now, actor=actor.pk)
+    stands = standing.of(subject=record.subject_id, entitlement=record.entitlement_id)
+    view = views.load(record, now=now, actor=actor.pk, owner=stands.owner)
     assert view is not None, "a request without a chain is never pending"
     if view.progress.state != "pending":
         raise Settled("This request has lapsed: nobody decided in time.", code="lapsed")
@@ -179,7 +180,7 @@ def _decide(
             current=record.revision,
         )
     if verdict == Decision.Verdict.APPROVE:
-        _recheck(record)
+        _recheck(record, stands)
     vote = Vote(
         actor=actor.pk,
         verdict="approve" if verdict == Decision.Verdict.APPROVE else "deny",
@@ -188,7 +189,7 @@ def _decide(
     after = view.with_vote(vote, now=now)
     level = view.level
     assert level is not None
-    with recording.translated(), transaction.atomic():
+    with recording.translated():
         Decision.objects.bulk_create([
             Decision(
                 request_id=request_id,
@@ -227,7 +228,7 @@ def _decide(
     )
     others = view.electorate
     if revision.event == Event.APPROVED:
-        revision.target = catalogue.target_of(record)
+        revision.target = stands.target
         revision.approve()
         recording.write(revision)
         _approved(revision, others=others, now=now)
@@ -246,9 +247,9 @@ def _decide(
     return revision
 
 
-def _recheck(record: AccessRequest) -> None:
+def _recheck(record: AccessRequest, stands: standing.Standing) -> None:
     """Refuse an approval that the policy as it stands would not allow. Raises: NotAllowed."""
-    refused = catalogue.recheck(record)
+    refused = stands.refusal(duration=record.duration)
     if refused is not None:
         raise NotAllowed(
             f"Since it was sent, the rules have changed: {refused.reason} Deny it, or let the "

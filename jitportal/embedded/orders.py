@@ -9,7 +9,12 @@ from jitportal.embedded.roles import script
 
 DATABASE = "orders"
 CONNECTOR = "jitportal_connector"
-PEOPLE = ("alice", "bob", "carol", "erin", "dora")
+CAST = ("alice", "bob", "carol", "erin", "dora")
+COLLEAGUES = (
+    *("diego", "ingrid", "liam", "marta", "mei", "nadia"),
+    *("priya", "ruth", "sofia", "tariq", "tomasz", "yuki"),
+)
+PEOPLE = CAST + COLLEAGUES
 PASSWORD = "demo"  # noqa: S105 - for everyone to know
 
 

@@ -3,7 +3,9 @@
 
 REVOKE ALL ON DATABASE orders FROM PUBLIC;
 GRANT CONNECT ON DATABASE orders
-    TO alice, bob, carol, erin, dora, jitportal_connector, orders_read, orders_rw, orders_owner;
+    TO alice, bob, carol, erin, dora,
+    diego, ingrid, liam, marta, mei, nadia, priya, ruth, sofia, tariq, tomasz, yuki,
+    jitportal_connector, orders_read, orders_rw, orders_owner;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO PUBLIC;  -- so that people hear "permission denied", not "no table"
 ALTER SCHEMA public OWNER TO orders_owner;

@@ -2,7 +2,7 @@
 --
 --   orders_read, orders_rw, orders_owner   what the portal grants, for a while. Nobody signs in as
 --                                          them.
---   alice, bob, carol, erin, dora          people. They may connect, and read nothing.
+--   alice, bob, carol, erin, dora, …       people. They may connect, and read nothing.
 --   jitportal_connector                    the portal: may grant those three roles and end
 --                                          sessions. No superuser, and from PostgreSQL 16 on it
 --                                          can't use the roles itself.
@@ -17,7 +17,8 @@ BEGIN
         END IF;
     END LOOP;
     FOREACH wanted IN ARRAY ARRAY[
-        'alice', 'bob', 'carol', 'erin', 'dora', 'jitportal_connector'
+        'alice', 'bob', 'carol', 'erin', 'dora', 'diego', 'ingrid', 'liam', 'marta', 'mei', 'nadia',
+        'priya', 'ruth', 'sofia', 'tariq', 'tomasz', 'yuki', 'jitportal_connector'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I', wanted);

@@ -80,6 +80,10 @@ def test_the_app_can_not_move_the_pointer(world: World) -> None:
         raw.execute("SELECT approvals_rebuild_current()")
 
 
+class TookBackError(Exception):
+    """A move was legal; take it back."""
+
+
 def _set_state(record: AccessRequest, state: str) -> AccessRequest:
     record.__dict__["state"] = state
     return record
@@ -118,13 +122,15 @@ def test_table_decorators_and_database_agree_on_every_move(world: World) -> None
                 record = recording.write(_set_state(following(record, event=event), state))
             for event in Event:
                 for after in State:
-                    inner = transaction.savepoint()
                     try:
-                        recording.write(_set_state(following(record, event=str(event)), str(after)))
-                        accepted.add((str(before), str(event), str(after)))
+                        with transaction.atomic():
+                            recording.write(_set_state(following(record, event=event), str(after)))
+                            accepted.add((str(before), str(event), str(after)))
+                            raise TookBackError
                     except IntegrityError as error:
                         assert "no move from" in str(error)
-                    transaction.savepoint_rollback(inner)
+                    except TookBackError:
+                        continue
             transaction.savepoint_rollback(outer)
     assert accepted == legal
 

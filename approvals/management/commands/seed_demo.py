@@ -1,0 +1,100 @@
+"""`seed_demo`: fills an empty demo database with people, some months of history, and work to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection, transaction
+
+from approvals.management.demo_world import catalogue, history, people, plans, today
+from approvals.models import AccessRequest, OutboxItem, Policy, User
+from approvals.outbox import queue
+from approvals.selectors import clock
+from approvals.services import checking
+
+_SEED_LOCK = 0x6A69_7473
+
+
+class Command(BaseCommand):
+    """All or nothing, in one transaction; a second run changes nothing and says so.
+
+    Raises: CommandError unless this is a demo, and where there are people of somebody else's.
+    """
+
+    help = "Fill an empty demo database with people, history and open requests."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Seed, check what was written, and print what there is."""
+        if not settings.DEMO:
+            raise CommandError(
+                "This is not a demo. seed_demo makes people whose password everybody knows; it "
+                "works only where DEMO is on."
+            )
+        began = time.monotonic()
+        with _one_wake(), transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_SEED_LOCK])
+            if User.objects.exists():
+                self._refuse_strangers()
+                self.stdout.write("The demo's people are here already. Nothing was changed.")
+                return
+            self._seed()
+        self.stdout.write(f"Done in {time.monotonic() - began:.1f} s.")
+
+    def _refuse_strangers(self) -> None:
+        named = User.objects.filter(username__in=["alice", "bob", "carol"]).count()
+        if named < 3 or not Policy.objects.filter(name="orders-db-read-write").exists():
+            raise CommandError(
+                f"There are {User.objects.count()} people in this database, and they are not the "
+                "demo's. seed_demo fills empty databases only."
+            )
+
+    def _seed(self) -> None:
+        now = clock.now()
+        began_at = now - timedelta(days=plans.DAYS)
+        last = OutboxItem.objects.order_by("-id").values_list("id", flat=True).first() or 0
+        cast = people.create(began_at=began_at)
+        entitlements = catalogue.create(people=cast, began_at=began_at)
+        told = history.tell(
+            cast=cast, entitlements=entitlements, began_at=began_at, until=now - timedelta(hours=1)
+        )
+        catalogue.change_policy(
+            entitlements["read-write"],
+            catalogue.WRITE_TODAY,
+            at=clock.now(),
+            by=cast["admin"],
+            reason="Two minutes to answer, so that one can watch an escalation.",
+        )
+        OutboxItem.objects.filter(topic="directory.changed", id__gt=last).delete()
+        waiting = today.ask(cast=cast, entitlements=entitlements, now=clock.now())
+        if differences := list(checking.differences(now=clock.now())):
+            raise CommandError("What was written is not consistent: " + "; ".join(differences))
+        self.stdout.write(
+            f"{len(cast)} people, password “{people.PASSWORD}”: "
+            "alice asks, bob and carol decide, erin is above, dora audits, admin configures.\n"
+            f"{told.requests} requests of {plans.DAYS} days in "
+            f"{AccessRequest.objects.count()} revisions, checked. Their times are made up; "
+            "recorded_at says when they were really written.\n"
+            f"{len(waiting)} requests wait for an answer now: "
+            + ", ".join(f"{row.reference} ({row.subject_name})" for row in waiting)
+            + "."
+        )
+
+
+@contextmanager
+def _one_wake() -> Iterator[None]:
+    """Wake each lane once afterwards, not once for each row that the past put into the outbox."""
+    wake = queue._wake
+    queue._wake = None
+    try:
+        yield
+    finally:
+        queue._wake = wake
+    for lane in queue.LANES:
+        queue.wake(lane)

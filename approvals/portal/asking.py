@@ -1,0 +1,181 @@
+"""Asking for access: the form, the preview of who will approve, and sending it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+
+from approvals.directory.models import User
+from approvals.domain import durations
+from approvals.domain.refusals import Refusal
+from approvals.portal import views
+from approvals.portal.forms import LATER, NOW, OTHER, AskForm
+from approvals.portal.views import PortalRequest
+from approvals.selectors import asking, catalogue, clock, people
+from approvals.selectors import requests as reads
+from approvals.selectors.asking import Entitlement, Wishes
+from approvals.services import requests
+
+#: The field of the form that shows what a service says about its argument.
+_FIELDS = {"duration": "other", "starts_at": "starts_at", "reason": "reason", "ticket": "ticket"}
+
+
+@views.page("GET", "POST")
+def page(request: PortalRequest) -> HttpResponse:
+    """Show the form, filled from the link; send it when posted; 400 or 403 with what is wrong."""
+    sent = request.method == "POST"
+    wanted = (request.POST if sent else request.GET).get("entitlement", "")
+    if not wanted and not sent:
+        return redirect("catalogue")
+    entitlement = _entitlement(wanted)
+    now = clock.now()
+    if not sent:
+        subject, problem = _subject(request, request.GET.get("for", ""))
+        offer = catalogue.offer(entitlement=entitlement, subject=subject)
+        form = AskForm(_from_link(request.GET, asking.wishes(entitlement=entitlement, offer=offer)))
+        context = _context(request, entitlement, form, subject=subject, now=now)
+        # Nothing has been sent yet, so only what the link itself got wrong is shown.
+        errors = {"other": context["errors"].get("other")} if request.GET.get("duration") else {}
+        context["errors"] = errors | ({"subject": [problem]} if problem else {})
+        return render(request, "asking/page.html", context)
+    form = AskForm(request.POST)
+    subject, problem = _subject(request, request.POST.get("subject", ""))
+    if "check" in request.POST:  # without scripts: look at the chain before sending
+        context = _context(request, entitlement, form, subject=subject, now=now)
+        context["errors"] = {"subject": [problem]} if problem else {}
+        return render(request, "asking/page.html", context)
+    if problem:
+        form.add_error("subject", problem)
+    status = 400
+    if form.is_valid():
+        try:
+            record = requests.submit(
+                actor=request.user,
+                subject=subject,
+                entitlement=entitlement,
+                duration=form.cleaned_data["duration"],
+                reason=form.cleaned_data["reason"],
+                ticket=form.cleaned_data["ticket"],
+                starts_at=form.start,
+                now=now,
+            )
+        except Refusal as refusal:
+            form.add_error(_FIELDS.get(getattr(refusal, "field", "")), refusal.message)
+            status = refusal.status
+        else:
+            approved = record.state == "approved"
+            messages.success(
+                request, "Approved at once." if approved else "Sent. Those who decide are told."
+            )
+            return redirect("request", request_id=record.request_id)
+    context = _context(request, entitlement, form, subject=subject, now=now)
+    return render(request, "asking/page.html", context, status=status)
+
+
+@views.page("POST")
+def preview(request: PortalRequest) -> HttpResponse:
+    """Return who would approve what the form says now, as the page's own partial."""
+    entitlement = _entitlement(request.POST.get("entitlement", ""))
+    subject, problem = _subject(request, request.POST.get("subject", ""))
+    form = AskForm(request.POST)
+    context = _preview(request, entitlement, form, subject=subject, now=clock.now())
+    return render(request, "asking/_preview.html", context | {"subject_problem": problem})
+
+
+def _entitlement(wanted: str) -> Entitlement:
+    found = catalogue.named(wanted[:250])
+    if found is None:
+        raise Http404("There is no such thing to ask for.")
+    return found
+
+
+def _subject(request: PortalRequest, login: str) -> tuple[User, str]:
+    """Return for whom it is, and what is wrong with the name that was given."""
+    login = login.strip()
+    if not login:
+        return request.user, ""
+    found = None if "\0" in login or len(login) > 254 else people.by_login(login)
+    if found is None:
+        return request.user, "Nobody active has this login name or e-mail address."
+    return found, ""
+
+
+def _from_link(link: QueryDict, wishes: Wishes) -> dict[str, str]:
+    """Return the form's values that a link stands for; what can't be read goes to `other`."""
+    data = {
+        "reason": link.get("reason", "")[:2_000],
+        "ticket": link.get("ticket", "")[:100],
+        "subject": link.get("for", "")[:254],
+        "when": NOW,
+        "length": _default(wishes),
+    }
+    if asked := link.get("duration", "")[: durations.TEXT_MOST]:
+        try:
+            length = durations.parse(asked)
+        except durations.DurationError:
+            length = None
+        if length in wishes.lengths and length is not None:
+            data["length"] = str(int(length.total_seconds()))
+        else:
+            data |= {"length": OTHER, "other": asked}
+    if start := link.get("starts_at", "")[:30]:
+        data |= {"when": LATER, "starts_at": start}
+    return data
+
+
+def _default(wishes: Wishes) -> str:
+    """Return an hour, or what is nearest below it, in seconds."""
+    if not wishes.lengths:
+        return OTHER
+    short = [length for length in wishes.lengths if length <= timedelta(hours=1)]
+    return str(int((short or wishes.lengths[:1])[-1].total_seconds()))
+
+
+def _context(
+    request: PortalRequest, entitlement: Entitlement, form: AskForm, *, subject: User, now: datetime
+) -> dict[str, Any]:
+    """Return what the page shows: the form's values and errors, and the preview."""
+    context = _preview(request, entitlement, form, subject=subject, now=now)
+    wishes = context["wishes"]
+    length = form.data.get("length", "")
+    offered = {str(int(item.total_seconds())) for item in wishes.lengths}
+    return context | {
+        "form": form,
+        "errors": form.errors,
+        "general": form.non_field_errors(),
+        "values": {name: form.data.get(name, "") for name in form.fields},
+        "length": OTHER if form.data.get("other") or length not in offered else length,
+        "later": form.data.get("when") == LATER or bool(form.data.get("starts_at")),
+        "lengths": [(str(int(item.total_seconds())), item) for item in wishes.lengths],
+    }
+
+
+def _preview(
+    request: PortalRequest, entitlement: Entitlement, form: AskForm, *, subject: User, now: datetime
+) -> dict[str, Any]:
+    offer = catalogue.offer(entitlement=entitlement, subject=subject)
+    duration = form.chosen
+    found = None
+    if duration is not None:
+        found = asking.preview(
+            entitlement=entitlement,
+            offer=offer,
+            subject=subject.pk,
+            requester=request.user.pk,
+            duration=duration,
+            now=now,
+        )
+    return {
+        "entitlement": entitlement,
+        "subject": subject,
+        "wishes": asking.wishes(entitlement=entitlement, offer=offer),
+        "why_not": asking.why_not(entitlement=entitlement, offer=offer),
+        "preview": found,
+        "duration": duration,
+        "duration_problem": form.errors.get("other"),
+        "usual_seconds": reads.usual_seconds([entitlement]).get(entitlement.pk),
+        "is_preview": True,
+        "now": now,
+    }

@@ -1,0 +1,21 @@
+"""What every page's frame shows."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from approvals.selectors import requests
+
+
+def shell(request: HttpRequest) -> dict[str, Any]:
+    """Return the frame's data: how much waits in the inbox, and whether this is a demo.
+
+    The count is read when the frame shows it, so that a fragment without a frame costs no query.
+    """
+    context: dict[str, Any] = {"demo": settings.DEMO}
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        context["inbox_count"] = SimpleLazyObject(lambda: requests.inbox_count(person=user))
+    return context

@@ -1,0 +1,115 @@
+"""One request: its history, its facts, who decides next, how to use it, how to end it."""
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+
+from approvals.domain.refusals import NotFound, Refusal
+from approvals.domain.states import State
+from approvals.portal import views
+from approvals.portal.views import PortalRequest
+from approvals.selectors import chains, clock, timeline
+from approvals.selectors import requests as reads
+from approvals.selectors.timeline import AccessRequest
+from approvals.services import grants, provisioning, requests
+
+
+@views.page("GET")
+def page(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Show the request to whom it concerns; 404 for everybody else."""
+    record = reads.visible(request_id, to=request.user)
+    return render(request, "request/page.html", _context(request, record))
+
+
+@views.page("GET")
+def status(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Return what of the page changes by itself; 204 while it is as the page has it."""
+    record = reads.visible(request_id, to=request.user)
+    mark = timeline.mark(request_id, revision=record.revision)
+    if request.GET.get("seen") == mark:
+        return HttpResponse(status=204)
+    return render(request, "request/_live.html", _context(request, record, mark=mark))
+
+
+@views.page("POST")
+def cancel(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Withdraw a request that is not access yet; otherwise show it and say why not."""
+    record = reads.visible(request_id, to=request.user)
+    try:
+        requests.cancel(
+            actor=request.user,
+            request_id=request_id,
+            comment=request.POST.get("comment", ""),
+            now=clock.now(),
+        )
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        return _refused(request, record, refusal)
+    messages.success(request, f"{record.access_name} is cancelled.")
+    return _back(request, request_id)
+
+
+@views.page("POST")
+def end(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """End active access before its time; otherwise show the request and say why not."""
+    record = reads.visible(request_id, to=request.user)
+    try:
+        grants.end(
+            actor=request.user,
+            request_id=request_id,
+            comment=request.POST.get("comment", "").strip(),
+            now=clock.now(),
+        )
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        return _refused(request, record, refusal)
+    messages.success(
+        request, f"{record.access_name} is being removed; it is gone once the target confirms it."
+    )
+    return _back(request, request_id)
+
+
+def _back(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Return to where the button was: My access or the request's own page, nowhere else."""
+    if request.POST.get("back") == "my_access":
+        return redirect("my_access")
+    return redirect("request", request_id=request_id)
+
+
+def _refused(request: PortalRequest, record: AccessRequest, refusal: Refusal) -> HttpResponse:
+    """Show the request as it stands by now, with the refusal and its status."""
+    record = reads.current(record.request_id)
+    context = _context(request, record) | {"refusal": refusal}
+    return render(request, "request/page.html", context, status=refusal.status)
+
+
+def _context(
+    request: PortalRequest, record: AccessRequest, *, mark: str | None = None
+) -> dict[str, Any]:
+    """Return everything that the page shows (with the frame at most twelve queries)."""
+    user = request.user
+    history = timeline.load(record)
+    pending, active = record.state == State.PENDING, record.state == State.ACTIVE
+    view = chains.load(record, now=history.now) if pending else None
+    own = user.pk in (record.requester_id, record.subject_id)
+    connector = record.target.get("connector", "") if record.target else ""
+    return {
+        "record": record,
+        "now": history.now,
+        "history": history,
+        "view": view,
+        "own": own,
+        "may_decide": view is not None and view.refusal(user.pk) is None,
+        "may_cancel": record.state in (State.PENDING, State.APPROVED)
+        and requests.may_cancel(user, record),
+        "may_end": active and grants.may_end(user, record),
+        "steps": provisioning.how_to_connect(record) if active and own else [],
+        "ends_at_target": active and provisioning.ends_at_target(connector),
+        "seen": mark or history.mark(record.revision),
+        "polls": record.is_open,
+    }

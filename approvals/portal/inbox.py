@@ -1,0 +1,165 @@
+"""The inbox: what waits for a person's decision, the request they read, and what they decided."""
+
+import uuid
+from dataclasses import dataclass, field
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from approvals.domain.refusals import Invalid, NotAllowed, NotFound, Refusal, Settled, StaleRevision
+from approvals.portal import views
+from approvals.portal.views import PortalRequest
+from approvals.selectors import chains, clock, deciding
+from approvals.selectors import requests as reads
+from approvals.selectors.requests import Cursor
+from approvals.services import requests
+
+
+@dataclass
+class Answer:
+    """What the last decision came to: a sentence of success, or a refusal and what was typed."""
+
+    done: str = ""
+    refusal: Refusal | None = None
+    comment: str = ""
+    meanwhile: list[deciding.Happened] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        """Return the status that the refusal asks for."""
+        return self.refusal.status if self.refusal else 200
+
+    @property
+    def comment_error(self) -> str:
+        """Return what is wrong with the comment, if that is what was refused."""
+        refusal = self.refusal
+        return (
+            refusal.message if isinstance(refusal, Invalid) and refusal.field == "comment" else ""
+        )
+
+    @property
+    def problem(self) -> str:
+        """Return why it was refused, where the comment is not the reason."""
+        return self.refusal.message if self.refusal and not self.comment_error else ""
+
+
+@views.page("GET")
+def page(request: PortalRequest) -> HttpResponse:
+    """Show what waits and the request that is read: `?request=`, or the most urgent one."""
+    asked_for = request.GET.get("request")
+    return _board(
+        request,
+        chosen=_uuid(asked_for) if asked_for else None,
+        after=views.read_cursor(request.GET.get("after")),
+        is_reading=bool(asked_for),
+    )
+
+
+@views.page("POST")
+def decide(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Record the person's decision, then show what waits next; a refusal shows the request anew."""
+    deciding.readable(request_id, by=request.user)
+    after = views.read_cursor(request.POST.get("after"))
+    answer = Answer(comment=request.POST.get("comment", ""))
+    waiting = tuple(reads.inbox(person=request.user, after=after))
+    try:
+        record = requests.decide(
+            actor=request.user,
+            request_id=request_id,
+            verdict=request.POST.get("verdict", ""),
+            seen_revision=_seen(request),
+            comment=answer.comment,
+            now=clock.now(),
+        )
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        answer.refusal = _explained(request, request_id, refusal)
+        if isinstance(refusal, StaleRevision | Settled):
+            answer.meanwhile = _meanwhile(request, request_id)
+        return _board(request, chosen=request_id, after=after, answer=answer, is_reading=True)
+    view = chains.load(record, now=record.occurred_at) if record.state == "pending" else None
+    done = deciding.outcome(record, view, reader=request.user)
+    following = deciding.following(waiting, request_id)
+    if views.wants_fragment(request):
+        return _board(
+            request, chosen=following, after=after, answer=Answer(done=done),
+            is_reading=following is not None,
+        )  # fmt: skip
+    messages.success(request, done)
+    return redirect(_address(following, after))
+
+
+@views.page("GET")
+def decided(request: PortalRequest) -> HttpResponse:
+    """Show the person's last decisions, and what became of the requests."""
+    rows = reads.decided_by(person=request.user)
+    return render(request, "inbox/decided.html", {"rows": rows, "now": clock.now()})
+
+
+def _board(
+    request: PortalRequest,
+    *,
+    chosen: uuid.UUID | None,
+    after: Cursor | None,
+    is_reading: bool,
+    answer: Answer | None = None,
+) -> HttpResponse:
+    board = deciding.board(person=request.user, chosen=chosen, after=after)
+    answer = answer or Answer()
+    context = {
+        "board": board,
+        "reading": board.reading,
+        "now": board.now,
+        "answer": answer,
+        "is_reading": is_reading and board.reading is not None,
+        "after": views.cursor_text(after) if after else "",
+        "next": views.cursor_text(board.next) if board.next else "",
+    }
+    fragment = views.wants_fragment(request)
+    template = "inbox/_board.html" if fragment else "inbox/page.html"
+    response = render(request, template, context, status=answer.status)
+    if fragment and answer.done:
+        response["HX-Replace-Url"] = _address(chosen, after)
+    return response
+
+
+def _explained(request: PortalRequest, request_id: uuid.UUID, refusal: Refusal) -> Refusal:
+    """Return the refusal with what is known about it: who settled it, and when."""
+    if isinstance(refusal, Settled):
+        return Settled(deciding.settled(request_id, reader=request.user), code=refusal.code)
+    if isinstance(refusal, NotAllowed) and refusal.code == "already_voted":
+        return NotAllowed("You have voted on this request. It was counted once.", code=refusal.code)
+    return refusal
+
+
+def _meanwhile(request: PortalRequest, request_id: uuid.UUID) -> list[deciding.Happened]:
+    """Return what happened since the revision that the person saw."""
+    try:
+        return deciding.since(request_id, revision=_seen(request))
+    except Invalid:
+        return []
+
+
+def _seen(request: PortalRequest) -> int:
+    value = request.POST.get("seen_revision", "")
+    if not (value.isascii() and value.isdigit() and len(value) <= 9):
+        raise Invalid("The page did not say what you saw. Look at the request again, then decide.")
+    return int(value)
+
+
+def _uuid(value: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(value)
+    except ValueError as error:
+        raise NotFound from error
+
+
+def _address(chosen: uuid.UUID | None, after: Cursor | None) -> str:
+    query = {"request": str(chosen)} if chosen else {}
+    if after:
+        query["after"] = views.cursor_text(after)
+    return reverse("inbox") + (f"?{urlencode(query)}" if query else "")

@@ -1,0 +1,187 @@
+"""The numbers above the list of reports, computed from the records for one period."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.db import connection
+
+from approvals.reports.frame import Filters
+
+#: More weeks than these are told in months.
+WEEKS_MOST = 60
+
+_IN_SCOPE = """(%(resource)s::bigint IS NULL OR {column} IN (
+    SELECT id FROM approvals_entitlement WHERE resource_id = %(resource)s::bigint))"""
+
+_SQL = f"""
+WITH period AS (
+    SELECT r.event, r.actor_id, r.occurred_at - r.submitted_at AS took,
+           r.removal_confirmed_at - r.removal_due_at AS lag, r.end_reason
+    FROM approvals_accessrequest r
+    WHERE r.occurred_at >= %(start)s AND r.occurred_at < %(end)s
+      AND {_IN_SCOPE.format(column="r.entitlement_id")}
+), now_open AS (
+    SELECT c.state, c.due_at, r.removal_due_at
+    FROM approvals_currentrequest c JOIN approvals_accessrequest r ON r.id = c.record_id
+    WHERE c.state IN ('pending', 'revoking') AND {_IN_SCOPE.format(column="c.entitlement_id")}
+)
+SELECT
+    count(*) FILTER (WHERE event = 'activated'),
+    extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY took)
+        FILTER (WHERE event = 'approved' AND actor_id IS NOT NULL)),
+    extract(epoch FROM percentile_cont(0.95) WITHIN GROUP (ORDER BY took)
+        FILTER (WHERE event = 'approved' AND actor_id IS NOT NULL)),
+    count(*) FILTER (WHERE event = 'confirmed'),
+    count(*) FILTER (WHERE event = 'confirmed' AND lag <= interval '1 second'),
+    extract(epoch FROM max(lag) FILTER (WHERE event = 'confirmed')),
+    count(*) FILTER (WHERE event = 'lapsed'),
+    count(*) FILTER (WHERE event = 'failed'),
+    count(*) FILTER (WHERE event = 'escalated'),
+    count(*) FILTER (WHERE event = 'denied'),
+    (SELECT count(*) FROM now_open WHERE state = 'pending'),
+    (SELECT count(*) FROM now_open WHERE state = 'pending' AND due_at <= %(now)s),
+    (SELECT count(*) FROM now_open WHERE state = 'revoking' AND removal_due_at <= %(stuck)s)
+FROM period
+"""  # noqa: S608 - constants
+_BEFORE = f"""
+SELECT count(*) FROM approvals_accessrequest r
+WHERE r.event = 'activated' AND r.occurred_at >= %(before)s AND r.occurred_at < %(start)s
+  AND {_IN_SCOPE.format(column="r.entitlement_id")}
+"""  # noqa: S608 - constants
+_BARS = f"""
+SELECT date_trunc(%(unit)s, r.occurred_at AT TIME ZONE %(zone)s)::date, count(*)
+FROM approvals_accessrequest r
+WHERE r.event = 'activated' AND r.occurred_at >= %(start)s AND r.occurred_at < %(end)s
+  AND {_IN_SCOPE.format(column="r.entitlement_id")}
+GROUP BY 1 ORDER BY 1
+"""  # noqa: S608 - constants
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Numbers of one period; `pending`, `overdue` and `stuck` are as of now. Times in seconds."""
+
+    grants: int
+    grants_before: int
+    median_to_approve: float | None
+    p95_to_approve: float | None
+    removals: int
+    removals_within_a_second: int
+    worst_lag: float | None
+    lapsed: int
+    failed: int
+    escalated: int
+    denied: int
+    pending: int
+    overdue: int
+    stuck: int
+
+    @property
+    def share_within_a_second(self) -> str:
+        """Return the share as pages write it, cut off, so that 100 % means all of them."""
+        if not self.removals:
+            return "–"
+        hundredths = self.removals_within_a_second * 10_000 // self.removals
+        return f"{hundredths / 100:.2f}".rstrip("0").rstrip(".") + " %"
+
+    @property
+    def trend(self) -> str:
+        """Return how many more or fewer grants than in as long a time before."""
+        if not self.grants_before:
+            return ""
+        percent = round((self.grants - self.grants_before) * 100 / self.grants_before)
+        return f"{percent:+d} % on as long a time before".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The grants of one week or month, and where its bar stands in the chart."""
+
+    first: date
+    count: int
+    x: float
+    y: float
+    width: float
+    height: float
+    is_last: bool
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Grants over time: `unit` is week or month; sizes are in the drawing's units."""
+
+    unit: str
+    bars: tuple[Bar, ...]
+    width: int = 460
+    height: int = 120
+    floor: int = 110
+
+    @property
+    def least(self) -> int:
+        """Return the smallest bar's count."""
+        return min((bar.count for bar in self.bars), default=0)
+
+    @property
+    def most(self) -> int:
+        """Return the largest bar's count."""
+        return max((bar.count for bar in self.bars), default=0)
+
+
+def compute(filters: Filters, *, now: datetime, stuck_after: timedelta) -> Figures:
+    """Return the figures of a period (two queries that read the period's revisions)."""
+    parameters: dict[str, Any] = filters.parameters | {
+        "now": now,
+        "stuck": now - stuck_after,
+        "before": filters.start - (filters.end - filters.start),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_SQL, parameters)
+        row = cursor.fetchone()
+        cursor.execute(_BEFORE, parameters)
+        before = cursor.fetchone()[0]
+    return Figures(
+        row[0], before, _seconds(row[1]), _seconds(row[2]), row[3], row[4], _seconds(row[5]),
+        *row[6:],
+    )  # fmt: skip
+
+
+def chart(filters: Filters) -> Chart:
+    """Return the grants of each week of the period, or month of a long one (one query)."""
+    unit = "week" if (filters.last - filters.first).days <= WEEKS_MOST * 7 else "month"
+    with connection.cursor() as cursor:
+        cursor.execute(_BARS, filters.parameters | {"unit": unit, "zone": str(filters.zone)})
+        counts = dict(cursor.fetchall())
+    firsts = list(_firsts(filters, unit))
+    most = max(counts.values(), default=0) or 1
+    step = (460 - 12) / len(firsts)
+    width = min(20.0, step * 0.65)
+    bars = []
+    for index, first in enumerate(firsts):
+        count = counts.get(first, 0)
+        height = round(98 * count / most, 1)
+        bars.append(
+            Bar(first, count, round(12 + index * step, 1), round(110 - height, 1),
+                round(width, 1), height, index == len(firsts) - 1)
+        )  # fmt: skip
+    return Chart(unit, tuple(bars))
+
+
+def _firsts(filters: Filters, unit: str) -> list[date]:
+    """Return the first day of each week (Monday) or month that the period touches."""
+    found: list[date] = []
+    if unit == "week":
+        day = filters.first - timedelta(days=filters.first.weekday())
+        while day <= filters.last:
+            found.append(day)
+            day += timedelta(days=7)
+        return found
+    day = filters.first.replace(day=1)
+    while day <= filters.last:
+        found.append(day)
+        day = (day + timedelta(days=32)).replace(day=1)
+    return found
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,1 @@
+"""Pure pieces of the record keeping: no framework, no database."""

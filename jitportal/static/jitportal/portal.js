@@ -1,0 +1,140 @@
+/* What scripts add to pages that work without them: countdowns, keys, copying. No framework. */
+(() => {
+  "use strict";
+
+  // -- durations, as approvals/domain/durations.py says them
+  const words = (seconds) => {
+    const left = Math.max(0, Math.floor(seconds));
+    const days = Math.floor(left / 86400), hours = Math.floor(left / 3600) % 24;
+    const minutes = Math.floor(left / 60) % 60, rest = left % 60;
+    let pair = [[minutes, "m"], [rest, "s"]];
+    if (days) pair = [[days, "d"], [hours, "h"]];
+    else if (hours) pair = [[hours, "h"], [minutes, "m"]];
+    else if (minutes >= 10) pair = [[minutes, "m"]];
+    return pair.filter(([count]) => count).map(([count, unit]) => `${count} ${unit}`).join(" ") || "0 s";
+  };
+
+  // -- countdowns run by the server's clock, which the page brings along
+  const loadedAt = Date.now();
+  const serverAt = Date.parse(document.body.dataset.now) || loadedAt;
+  const now = () => serverAt + (Date.now() - loadedAt);
+
+  const tick = () => {
+    for (const element of document.querySelectorAll("[data-until]")) {
+      const left = (Date.parse(element.dataset.until) - now()) / 1000;
+      if (element.tagName === "PROGRESS") {
+        element.value = Math.max(0, left);
+        element.classList.toggle("soon", left <= element.max / 5);
+        continue;
+      }
+      let text = `${element.dataset.words || ""}${words(left)}`;
+      if (left <= 0) text = element.dataset.past || `${words(-left)} late`;
+      if (element.textContent !== text) element.textContent = text;
+      if (element.classList.contains("due")) {
+        element.classList.toggle("late", left <= 0);
+        element.classList.toggle("soon", left > 0 && left < 900);
+      }
+    }
+  };
+  setInterval(tick, 1000);
+
+  // -- keys: data-key presses or focuses, j and k walk data-item
+  const isTyping = (target) => target.closest("input, textarea, select, [contenteditable]") !== null;
+
+  const walk = (step) => {
+    const items = [...document.querySelectorAll("[data-item]")];
+    if (!items.length) return false;
+    const at = items.findIndex((item) => item === document.activeElement || item.contains(document.activeElement));
+    const from = at < 0 ? items.findIndex((item) => item.matches("[aria-current=true], [aria-selected=true]")) : at;
+    items[Math.min(items.length - 1, Math.max(0, from + step))].focus();
+    return true;
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      const form = event.target.closest("form");
+      if (form) {
+        event.preventDefault();
+        form.requestSubmit();
+      }
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.key === "Escape") {
+      const open = event.target.closest("details.drop[open]");
+      if (open) {
+        open.open = false;
+        open.querySelector("summary").focus();
+      } else if (isTyping(event.target)) event.target.blur();
+      return;
+    }
+    if (isTyping(event.target)) return;
+    if (event.key === "j" || event.key === "k") {
+      if (walk(event.key === "j" ? 1 : -1)) event.preventDefault();
+      return;
+    }
+    const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+    if (!target) return;
+    event.preventDefault();
+    if (target.matches("input:not([type=submit], [type=button]), textarea, select")) target.focus();
+    else target.click();
+  });
+
+  // -- a form is sent once; a page that comes back from the browser's cache may send again
+  document.addEventListener("submit", (event) => {
+    if (event.defaultPrevented || event.target.method !== "post") return;
+    if (event.target.dataset.sent) event.preventDefault();
+    event.target.dataset.sent = "1";
+  });
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent;
+  });
+
+  // -- what is typed beside a choice chooses it
+  document.addEventListener("input", (event) => {
+    const radio = event.target.dataset.chooses && document.getElementById(event.target.dataset.chooses);
+    if (radio && event.target.value) radio.checked = true;
+  });
+  document.addEventListener("change", (event) => {
+    const field = event.target.dataset.opens && document.getElementById(event.target.dataset.opens);
+    if (field && event.target.checked) field.focus();
+    const stale = event.target.dataset.clears && document.getElementById(event.target.dataset.clears);
+    if (stale) stale.value = "";
+  });
+
+  // -- what is being filled in is not replaced by a poll
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const root = event.detail.elt;
+    if (root.dataset.polls !== undefined && root.querySelector("details.drop[open]")) event.preventDefault();
+  });
+
+  // -- one popped-out box at a time; a click elsewhere closes it
+  document.addEventListener("click", (event) => {
+    for (const box of document.querySelectorAll("details.drop[open]")) {
+      if (!box.contains(event.target)) box.open = false;
+    }
+  });
+
+  // -- copy buttons
+  const addCopyButtons = (root) => {
+    for (const element of root.querySelectorAll("[data-copy]:not([data-ready])")) {
+      element.dataset.ready = "1";
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "btn quiet small";
+      button.textContent = "Copy";
+      button.addEventListener("click", async () => {
+        try {
+          await navigator.clipboard.writeText(element.dataset.copy);
+          button.textContent = "Copied";
+        } catch {
+          button.textContent = "Select it and copy";
+        }
+        setTimeout(() => { button.textContent = "Copy"; }, 2000);
+      });
+      element.append(button);
+    }
+  };
+  addCopyButtons(document);
+  document.addEventListener("htmx:load", (event) => addCopyButtons(event.detail.elt));
+})();

@@ -1,0 +1,201 @@
+"""The report pages and downloads."""
+
+import csv
+import html
+import io
+import json
+import threading
+import zoneinfo
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from django.db import connection, connections
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from approvals import handlers
+from approvals.reports import registry
+from approvals.selectors import clock
+from tests.portal.test_inbox import XSS
+from tests.world import World, build
+
+NAMES = [report.id for report in registry.REPORTS]
+
+
+def get(client: Client, who: Any, url: str, **query: str) -> Any:
+    client.force_login(who)
+    return client.get(url, query)
+
+
+def download(client: Client, who: Any, name: str, **query: str) -> tuple[Any, list[list[str]]]:
+    response = get(client, who, reverse("report_csv", args=[name]), **query)
+    assert response.status_code == 200
+    text = b"".join(response).decode()
+    return response, list(csv.reader(io.StringIO(text, newline="")))
+
+
+def test_the_index_shows_figures_and_every_report(client: Client, world: World) -> None:
+    world.ended(minutes=1)
+    text = html.unescape(get(client, world.dora, reverse("reports")).content.decode())
+    for report in registry.REPORTS:
+        assert report.title in text
+        assert report.answers in text
+        assert " · ".join(report.controls) in text
+    assert "Median time to approve" in text
+    assert "100 %" in text
+    assert "<svg" in text
+    assert "style=" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_is_a_table(client: Client, world: World, name: str) -> None:
+    request = world.ended(minutes=1, reason="Refunds.")
+    response = get(client, world.admin, reverse("report", args=[name]))
+    text = response.content.decode()
+    assert response.status_code == 200
+    assert request.reference in text
+    for column in registry.report(name).columns:
+        assert (f">{html.escape(column.title)}</th>" in text) is not column.wide
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_file_is_pure_and_says_what_it_is_in_its_headers(
+    client: Client, world: World, name: str
+) -> None:
+    world.dora.timezone = "Europe/Berlin"
+    world.dora.save()
+    world.ended(minutes=1)
+    response, lines = download(client, world.dora, name, resource="orders-db", person="alice")
+    report = registry.report(name)
+    assert lines[0] == [column.key for column in report.columns]
+    today = timezone.localdate(timezone=timezone.get_default_timezone())
+    assert response["X-Report-Id"] == name
+    assert response["X-Report-Timezone"] == "Europe/Berlin"
+    assert response["X-Report-Resource"] == "orders-db"
+    assert response["X-Report-Person"] == "alice"
+    assert response["X-Report-Generated-By"] == "dora"
+    assert int(response["X-Report-Rows"]) == len(lines) - 1 > 0
+    assert "SOC 2" in unquote(response["X-Report-Controls"])
+    assert response["Content-Type"].startswith("text/csv; charset=utf-8")
+    assert f"{len(lines) - 1}-rows.csv" in response["Content-Disposition"]
+    assert name in response["Content-Disposition"]
+    assert str(today.year) in response["X-Report-From"] + response["X-Report-To"]
+    offsets = [cell for cell in lines[1] if cell.endswith(("+01:00", "+02:00"))]
+    assert offsets
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_is_json(client: Client, world: World, name: str) -> None:
+    world.ended(minutes=1)
+    url = reverse("report_csv", args=[name])
+    facts = json.loads(get(client, world.dora, url, metadata="1").content)
+    assert facts["id"] == name
+    assert facts["rows"] >= 1
+    assert {"from", "to", "timezone", "generated_at", "generated_by", "controls"} <= facts.keys()
+
+
+@pytest.mark.parametrize("evil", ["=cmd|'/C calc'!A0", "+1", "-1", "@SUM(1)", "'x", *XSS])
+def test_no_cell_is_a_formula_and_no_text_is_lost(client: Client, world: World, evil: str) -> None:
+    request = world.ask(reason=evil, ticket=evil[:100])
+    world.decide(world.bob, request, comment=evil)
+    world.decide(world.carol, request)
+    handlers.work("provisioning")
+    for name, key in (("who-had-access", "reason"), ("approval-decisions", "comment")):
+        _, lines = download(client, world.dora, name)
+        header, *rows = lines
+        texts = [row[header.index(key)] for row in rows]
+        assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in texts)
+        assert evil in [text.removeprefix("'") for text in texts]
+        page = get(client, world.dora, reverse("report", args=[name])).content.decode()
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert "<svg onload" not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"from": "yesterday"}, "Write the day as"),
+        ({"from": "2026-02-30"}, "Write the day as"),
+        ({"from": "0001-01-01"}, "between 2000 and 2100"),
+        ({"from": "2026-11-02", "to": "2026-11-01"}, "ends before it begins"),
+        ({"resource": "nothing"}, "no resource of that name"),
+        ({"resource": "\0"}, ""),
+    ],
+)
+@pytest.mark.parametrize("url", ["reports", "report", "report_csv"])
+def test_nonsense_in_a_filter_is_said_beside_it(
+    client: Client, world: World, url: str, query: dict[str, str], words: str
+) -> None:
+    args = [] if url == "reports" else [NAMES[0]]
+    response = get(client, world.dora, reverse(url, args=args), **query)
+    if not words:
+        assert response.status_code == 200
+        return
+    assert response.status_code == 400
+    assert words in html.unescape(response.content.decode())
+
+
+def test_an_unknown_report_is_404(client: Client, world: World) -> None:
+    for url in ("report", "report_csv"):
+        assert get(client, world.dora, reverse(url, args=["nothing"])).status_code == 404
+
+
+def test_others_are_refused_with_the_reason(client: Client, world: World) -> None:
+    for who in (world.alice, world.bob, world.carol, world.mallory):
+        for url, args in (("reports", []), ("report", [NAMES[0]]), ("report_csv", [NAMES[0]])):
+            response = get(client, who, reverse(url, args=args))
+            assert response.status_code == 403
+            assert "for compliance and operators" in response.content.decode()
+
+
+def test_a_day_is_a_day_of_the_persons_timezone(client: Client, world: World) -> None:
+    """Just after midnight in Auckland it is the day before in UTC."""
+    world.dora.timezone = "Pacific/Auckland"
+    world.dora.save()
+    request = world.ended(minutes=1)
+    assert request.activated_at is not None
+    local = request.activated_at.astimezone(zoneinfo.ZoneInfo("Pacific/Auckland")).date()
+    name = "approval-decisions"
+    url = reverse("report", args=[name])
+    there = get(client, world.dora, url, **{"from": str(local), "to": str(local)})
+    assert request.reference in there.content.decode()
+    before = str(local - timedelta(days=1))
+    elsewhere = get(client, world.dora, url, **{"from": before, "to": before})
+    assert request.reference not in elsewhere.content.decode()
+
+
+def test_a_person_who_is_nobody_is_said_so(client: Client, world: World) -> None:
+    for url in ("report", "report_csv"):
+        response = get(client, world.dora, reverse(url, args=[NAMES[0]]), person="nobody")
+        assert response.status_code == 400
+        assert "Nobody signs in" in response.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_download_holds_one_moment(client: Client, noop: Any) -> None:
+    """What is decided while the file is being read is not in it, and its count agrees."""
+    world = build(now=clock.now())
+    request = world.ask()
+    world.decide(world.bob, request)
+    client.force_login(world.dora)
+    response = client.get(reverse("report_csv", args=["approval-decisions"]))
+    assert response["X-Report-Rows"] == "1"
+
+    def decide_elsewhere() -> None:
+        try:
+            world.decide(world.carol, request)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=decide_elsewhere)
+    thread.start()
+    thread.join()
+    text = b"".join(response).decode()  # type: ignore[arg-type]
+    assert text.count("\r\n") == 2
+    assert not connection.in_atomic_block
+    response = client.get(reverse("report_csv", args=["approval-decisions"]))
+    assert b"".join(response).decode().count("\r\n") == 3  # type: ignore[arg-type]

@@ -1,0 +1,238 @@
+"""The demo's world: made once, through the services, with nothing of its past left open."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.test import override_settings
+
+from approvals.domain.states import OPEN
+from approvals.management.demo_world import people, plans
+from approvals.models import (
+    AccessRequest,
+    Asked,
+    CurrentRequest,
+    Entitlement,
+    GrantEvent,
+    Group,
+    Membership,
+    Notice,
+    OutboxItem,
+    Policy,
+    User,
+)
+from approvals.selectors import chains, clock
+from approvals.selectors import requests as reads
+from approvals.services import checking, provisioning, requests
+from jitportal.embedded import roles
+from tests.world import World
+
+
+def seed() -> str:
+    out = StringIO()
+    with override_settings(DEMO=True):
+        call_command("seed_demo", stdout=out)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def told(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+    """What the command said, in a transaction that is undone after this module's tests.
+
+    A quarter of the demo's time is enough here.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plans, "DAYS", 40)
+        with django_db_blocker.unblock(), transaction.atomic():
+            yield seed()
+            transaction.set_rollback(True)
+    connection.close()
+
+
+@pytest.fixture
+def undone(told: str) -> Iterator[None]:
+    """Undo what one test writes."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+def test_it_works_with_the_rights_of_the_app(told: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        assert cursor.fetchone()[0] == roles.APP
+    assert "requests of 40 days" in told
+
+
+def test_a_second_run_changes_nothing_and_says_so(told: str) -> None:
+    before = (User.objects.count(), AccessRequest.objects.count(), OutboxItem.objects.count())
+    assert "Nothing was changed" in seed()
+    after = (User.objects.count(), AccessRequest.objects.count(), OutboxItem.objects.count())
+    assert before == after
+
+
+def test_records_and_indexes_are_consistent(told: str) -> None:
+    assert list(checking.differences(now=clock.now())) == []
+
+
+def test_nothing_of_the_past_is_open(told: str) -> None:
+    still = AccessRequest.objects.filter(
+        id__in=CurrentRequest.objects.filter(state__in=OPEN).values("record_id")
+    )
+    assert {row.state for row in still} == {"pending"}
+    assert all(clock.now() - row.submitted_at < timedelta(minutes=5) for row in still)
+    assert not Membership.objects.exclude(granted_by=None).exists()
+
+
+def test_no_mail_and_no_work_is_left_of_the_past(told: str) -> None:
+    live = set(CurrentRequest.objects.filter(state="pending").values_list("request_id", flat=True))
+    rows = list(OutboxItem.objects.all())
+    assert {row.payload["request_id"] for row in rows} == {str(key) for key in live}
+    assert {row.topic for row in rows} == {"notice.send", "request.remind"}
+    assert not Notice.objects.exists()
+
+
+def test_the_past_is_written_in_the_order_in_which_it_happened(told: str) -> None:
+    moments = list(AccessRequest.objects.order_by("id").values_list("occurred_at", flat=True))
+    assert moments == sorted(moments)
+    assert moments[-1] <= clock.now()
+
+
+def test_the_past_has_many_ends(told: str) -> None:
+    states = Counter(CurrentRequest.objects.values_list("state", flat=True))
+    assert states["expired"] > 20
+    assert {"expired", "revoked", "denied", "pending"} <= states.keys()
+    lags = [
+        row.removal_lag
+        for row in AccessRequest.objects.filter(state__in=["expired", "revoked"])
+        if row.removal_lag is not None
+    ]
+    assert sorted(lags)[len(lags) // 2] < timedelta(seconds=1)
+    assert min(lags) > timedelta(0)
+    kinds = set(GrantEvent.objects.values_list("kind", flat=True))
+    assert {"granted", "removed"} <= kinds
+
+
+def test_someone_waits_for_bob_for_carol_and_for_erin(told: str) -> None:
+    for login in ("bob", "carol", "erin"):
+        person = User.objects.get(username=login)
+        assert reads.inbox(person=person), login
+    soon = clock.now() + timedelta(minutes=5)
+    assert Asked.objects.filter(person__username="bob", due_at__lt=soon).exists()
+
+
+def test_everybody_has_the_password_of_the_demo(told: str) -> None:
+    assert User.objects.count() == len(people.PEOPLE)
+    assert User.objects.get(username="alice").check_password("demo")
+    with_role = {login: User.objects.get(username=login).roles for login in ("admin", "dora")}
+    assert with_role == {"admin": {"operator"}, "dora": {"compliance"}}
+
+
+def test_the_leaver_is_gone_and_holds_nothing(told: str) -> None:
+    leaver = User.objects.get(username=people.LEAVER)
+    assert not leaver.is_active
+    assert not CurrentRequest.objects.filter(subject=leaver, state__in=OPEN).exists()
+    last = AccessRequest.objects.filter(subject=leaver).latest("id")
+    assert last.end_reason in ("left", "time", "given_back")
+
+
+def test_entitlements_are_what_their_connectors_can_grant(told: str) -> None:
+    script = roles.script("orders_roles.sql").as_string(None)
+    for row in Entitlement.objects.select_related("resource"):
+        assert not provisioning.validate(
+            row.resource.connector,
+            resource_settings=row.resource.settings,
+            entitlement_settings=row.settings,
+        )
+        if "role" in row.settings:
+            assert f"'{row.settings['role']}'" in script
+
+
+def test_alice_asks_for_two_minutes_and_bob_and_a_data_owner_approve(undone: None) -> None:
+    alice, bob, carol = (User.objects.get(username=who) for who in ("alice", "bob", "carol"))
+    write = Entitlement.objects.get(name="read-write")
+    now = clock.now()
+    request = requests.submit(
+        actor=alice, subject=alice, entitlement=write, duration=timedelta(minutes=2),
+        reason="Reprocess stuck refunds.", now=now,
+    )  # fmt: skip
+    assert request.due_at == now + timedelta(seconds=120)
+    for who in (bob, carol):
+        assert request.state == "pending"
+        request = requests.decide(
+            actor=who, request_id=request.request_id, verdict="approve",
+            seen_revision=request.revision, now=now,
+        )  # fmt: skip
+    assert request.state == "approved"
+
+
+def test_a_silent_level_goes_to_erin(told: str) -> None:
+    row = AccessRequest.objects.filter(entitlement_name="read-write", revision=1).latest("id")
+    assert row.due_at is not None
+    view = chains.load(row, now=row.due_at + timedelta(seconds=1))
+    assert view is not None
+    assert "Erin Sato" in view.names_of(view.electorate)
+
+
+def test_reading_is_approved_by_its_rule(undone: None) -> None:
+    alice = User.objects.get(username="alice")
+    request = requests.submit(
+        actor=alice, subject=alice, entitlement=Entitlement.objects.get(name="read"),
+        duration=timedelta(hours=1), reason="Look at order 12.", now=clock.now(),
+    )  # fmt: skip
+    assert request.state == "approved"
+
+
+def test_a_granted_group_opens_reports(undone: None) -> None:
+    entitlement = Entitlement.objects.get(name="report-reader")
+    liam = User.objects.get(username="liam")
+    assert not liam.is_compliance
+    Membership.objects.create(
+        person=liam, group=Group.objects.get(name=entitlement.settings["group"])
+    )
+    assert User.objects.get(pk=liam.pk).is_compliance
+
+
+# -- refusals
+
+
+@pytest.mark.django_db
+def test_it_refuses_where_there_is_no_demo() -> None:
+    with override_settings(DEMO=False), pytest.raises(CommandError, match="not a demo"):
+        call_command("seed_demo")
+    assert not User.objects.exists()
+
+
+def test_it_refuses_a_database_with_other_people(world: World) -> None:
+    before = Policy.objects.count()
+    with pytest.raises(CommandError, match="not the demo's"):
+        seed()
+    assert Policy.objects.count() == before
+
+
+# -- the plan
+
+
+def test_the_plan_is_always_the_same_and_has_everything() -> None:
+    until = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    began_at = until - timedelta(days=150)
+    left_at = began_at + timedelta(days=100)
+
+    def make() -> list[plans.Plan]:
+        return plans.make(began_at=began_at, until=until, leaver_left_at=left_at)
+
+    found = make()
+    assert [repr(plan) for plan in found] == [repr(plan) for plan in make()]
+    assert 200 < len(found) < 500
+    assert {plan.outcome for plan in found} == {
+        "used", "given_back", "denied", "cancelled", "lapsed", "escalated", "revoked", "failed",
+        "unscheduled", "left",
+    }  # fmt: skip
+    assert all(began_at < plan.at < until for plan in found)
+    hours = Counter(7 <= plan.at.hour < 20 for plan in found)
+    assert hours[True] > 3 * hours[False]
