@@ -92,7 +92,7 @@ WAKE = {"due": work_due, "provisioning": work_provisioning, "notices": work_noti
 
 def wake(lane: str) -> None:
     """Send the lane's task to its workers."""
-    WAKE[lane].apply_async(queue=lane, expires=60, retry=False, ignore_result=True)
+    WAKE[lane].apply_async(queue=lane, retry=False, ignore_result=True)
 
 
 @shared_task(name="sessions.clear")

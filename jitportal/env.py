@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import Env, FileAwareEnv
 from environs.exceptions import EnvError
 
-_env = FileAwareEnv(expand_vars=False)
+_env = FileAwareEnv(strip_whitespace=True)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Any number of beats may run; the one that holds an advisory lock in the database
 wait for it to go. PostgreSQL is the truth, so nothing is kept in a schedule file.
 """
 
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,16 +25,20 @@ AT_LEAST_EVERY_SECONDS = 15.0
 
 
 class WhenDue(schedule):
-    """Due when the next moment in the database has come, and every few seconds besides."""
+    """Due when the next moment in the database has come, and every few seconds besides.
+
+    It keeps time by the monotonic clock, so that a host's clock that jumps changes nothing.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(run_every=timedelta(seconds=AT_LEAST_EVERY_SECONDS), **options)
+        self._sent = -AT_LEAST_EVERY_SECONDS
 
     def is_due(self, last_run_at: datetime) -> schedstate:
         """Return whether to send the sweep now, and else how many seconds to wait at most."""
-        silent_for = (self.now() - self.maybe_make_aware(last_run_at)).total_seconds()
+        silent_for = time.monotonic() - self._sent
         if silent_for >= AT_LEAST_EVERY_SECONDS:
-            return schedstate(is_due=True, next=LOOK_SECONDS)
+            return self._send()
         try:
             next_at = due.next_moment()
             wait = (next_at - clock.now()).total_seconds() if next_at else LOOK_SECONDS
@@ -42,8 +47,12 @@ class WhenDue(schedule):
             log.error("beat.database_away", error=type(error).__name__)
             return schedstate(is_due=False, next=LOOK_SECONDS)
         if wait <= 0.02 and silent_for >= LOOK_SECONDS / 2:
-            return schedstate(is_due=True, next=LOOK_SECONDS)
+            return self._send()
         return schedstate(is_due=False, next=min(max(wait, 0.01), LOOK_SECONDS))
+
+    def _send(self) -> schedstate:
+        self._sent = time.monotonic()
+        return schedstate(is_due=True, next=LOOK_SECONDS)
 
 
 class LeadingScheduler(Scheduler):
@@ -85,7 +94,7 @@ def entries() -> dict[str, dict[str, Any]]:
         "due": {
             "task": "work.due",
             "schedule": WhenDue(),
-            "options": {"queue": "due", "expires": 30},
+            "options": {"queue": "due"},
         },
         "repair-index": {
             "task": "index.repair",

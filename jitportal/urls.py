@@ -1,11 +1,14 @@
 """Every address of the portal."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 handler500 = "approvals.portal.errors.server_error"
 urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
+    path("favicon.ico", RedirectView.as_view(url=static("jitportal/favicon.svg")), name="favicon"),
     path("", include("approvals.portal.urls")),
 ]

@@ -58,6 +58,8 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractBaseUser):
     """A person. Leavers are deactivated, never deleted: records name them."""
 
+    hidden_from_auditor = frozenset({"password"})
+
     last_login = None
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     username = models.CharField(max_length=100, unique=True, validators=[NAME])
@@ -136,7 +138,7 @@ class User(AbstractBaseUser):
 
     @property
     def is_staff(self) -> bool:
-        """Return whether the Django admin opens: for operators, and for compliance to read."""
+        """Return whether the Django admin opens: for operators."""
         return self.is_operator
 
     @property

@@ -105,6 +105,15 @@ class Entitlement(models.Model):
         ordering: ClassVar = ["resource__name", "name"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["resource", "name"], name="entitlement_once"),
+            models.UniqueConstraint(
+                fields=["resource", "settings"],
+                condition=~models.Q(settings={}),
+                name="entitlement_grants_its_own",
+                violation_error_message=(
+                    "Another entitlement of this resource grants the same thing: ending one would "
+                    "take it from the other."
+                ),
+            ),
             models.CheckConstraint(
                 condition=models.Q(risk__in=Risk.values), name="entitlement_risk_known"
             ),

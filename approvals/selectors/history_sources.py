@@ -148,7 +148,7 @@ _RECORD_WORDS = (
 )
 # Through the pointer's indexes, so that one person's or system's part of a large table is found
 # without an index for each of them on every table.
-_OF_SUBJECT = "IN (SELECT c.request_id FROM approvals_currentrequest c WHERE c.subject_id = %s)"  # noqa: S608
+_OF_SUBJECT = "IN (SELECT c.request_id FROM approvals_currentrequest c WHERE c.subject_id = %s)"
 _OF_REQUESTER = _OF_SUBJECT.replace("subject_id", "requester_id")
 _OF_SYSTEM = _OF_SUBJECT.replace("subject_id = %s", "entitlement_id = ANY(:e)")
 

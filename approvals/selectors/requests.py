@@ -41,35 +41,31 @@ _NEWEST = (  # noqa: S608 - only names of columns are put in
 )
 
 
-def _newest(where: str, parameters: list[Any]) -> AccessRequest | None:
-    """Return the newest revision of the one request that `where` names.
+def _newest(where: str, parameters: list[Any]) -> list[AccessRequest]:
+    """Return the newest revisions of the requests that `where` names.
 
-    Every write reads it under the lock, so the statement is written out rather than built anew.
+    Every write reads one under the lock, so the statement is written out rather than built anew.
     """
     with connection.cursor() as cursor:
         cursor.execute(f"{_NEWEST} WHERE {where}", parameters)
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    values = list(row)
-    for index in _JSON:
-        values[index] = json.loads(values[index])
-    return AccessRequest.from_db(connection.alias, _NAMES, values)
+        rows = [list(row) for row in cursor.fetchall()]
+    for values in rows:
+        for index in _JSON:
+            values[index] = json.loads(values[index])
+    return [AccessRequest.from_db(connection.alias, _NAMES, values) for values in rows]
 
 
 def current(request_id: uuid.UUID) -> AccessRequest:
     """Return the newest revision (one query). Raises: NotFound."""
     found = _newest("c.request_id = %s", [request_id])
-    if found is None:
+    if not found:
         raise NotFound
-    return found
+    return found[0]
 
 
 def current_many(request_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, AccessRequest]:
     """Return the newest revision of each of the requests that exist (one query)."""
-    rows = AccessRequest.objects.filter(
-        id__in=CurrentRequest.objects.filter(request_id__in=list(request_ids)).values("record_id")
-    )
+    rows = _newest("c.request_id = ANY(%s::uuid[])", [list(request_ids)])
     return {row.request_id: row for row in rows}
 
 
@@ -142,11 +138,12 @@ def open_of(*, subject: User) -> list[AccessRequest]:
 
 def open_for(*, subject: int, entitlement: int) -> AccessRequest | None:
     """Return the one open request of this subject for this entitlement, if there is one."""
-    return _newest(
+    found = _newest(
         "c.subject_id = %s AND c.entitlement_id = %s"
         " AND c.state IN ('pending', 'approved', 'active', 'revoking')",
         [subject, entitlement],
     )
+    return found[0] if found else None
 
 
 def mine(*, person: User, before: Cursor | None = None, limit: int = PAGE) -> list[AccessRequest]:

@@ -220,7 +220,7 @@ def _call(
         at = started + timedelta(seconds=begun - origin)
         receipt, error = None, None
         try:
-            connector, spec = _spec(record)
+            connector, spec = _spec(record, now=at)
             receipt = action(connector, spec)
         except ConnectorError as refused:
             error = refused
@@ -252,10 +252,12 @@ def _call(
             yield [(*futures[future], future.result()) for future in done]
 
 
-def _spec(record: AccessRequest) -> tuple[Any, GrantSpec]:
+def _spec(
+    record: AccessRequest, *, now: datetime | None = None
+) -> tuple[Any, GrantSpec]:
     """Return the connector and the spec of what was approved; the secret is resolved now.
 
-    Raises: ConnectorError.
+    Before activation the end is reckoned from `now`. Raises: ConnectorError.
     """
     target = record.target
     return registry.get(target["connector"]), GrantSpec(
@@ -267,7 +269,7 @@ def _spec(record: AccessRequest) -> tuple[Any, GrantSpec]:
         resource_settings=target["resource_settings"],
         entitlement_settings=target["entitlement_settings"],
         secret=secrets.resolve(target["secret"]) if target["secret"] else None,
-        ends_at=record.ends_at,
+        ends_at=record.ends_at or (now + record.duration if now else None),
     )
 
 

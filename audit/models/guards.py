@@ -74,7 +74,8 @@ def grant(*, using: str) -> None:
 
     `jitportal_app` reads all and inserts; it may change rows only where rows are meant to change.
     Tables of models with `app_may_write = False` (kept by triggers) it only reads.
-    `jitportal_auditor` reads. Does nothing where the roles do not exist (see docs/production.md).
+    `jitportal_auditor` reads, but no column that its model names in `hidden_from_auditor`. Does
+    nothing where the roles do not exist (see docs/production.md).
     """
     connection = connections[using]
     records = {model._meta.db_table for model in record_models()}
@@ -82,6 +83,11 @@ def grant(*, using: str) -> None:
         model._meta.db_table
         for model in apps.get_models(include_auto_created=True)
         if not getattr(model, "app_may_write", True)
+    }
+    hidden = {
+        model._meta.db_table: model.hidden_from_auditor
+        for model in apps.get_models()
+        if getattr(model, "hidden_from_auditor", None)
     }
     with connection.cursor() as cursor:
         cursor.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'jitportal\\_%%'")
@@ -99,6 +105,10 @@ def grant(*, using: str) -> None:
                     rights = "SELECT, INSERT, UPDATE, DELETE"
                 if role == AUDITOR and table in _SECRET_TABLES:
                     continue
+                if role == AUDITOR and table in hidden:
+                    columns = connection.introspection.get_table_description(cursor, table)
+                    shown = [column.name for column in columns if column.name not in hidden[table]]
+                    rights = f"SELECT ({', '.join(shown)})"
                 cursor.execute(
                     sql.SQL("GRANT {} ON {} TO {}").format(
                         sql.SQL(rights), name, sql.Identifier(role)

@@ -81,6 +81,14 @@ def test_every_table_has_the_rights_that_its_kind_needs() -> None:
             assert cursor.fetchone() == (True, writable, changes, changes, False, False), table
 
 
+@pytest.mark.django_db
+def test_the_auditor_reads_people_but_no_password_hashes() -> None:
+    with as_role(roles.AUDITOR) as raw:
+        raw.execute("SELECT username, is_active FROM approvals_user")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            raw.execute("SELECT password FROM approvals_user")
+
+
 ORM_ROUTES: dict[str, Callable[[AccessRequest], object]] = {
     "save": lambda row: row.save(),
     "save update_fields": lambda row: row.save(update_fields=["reason"]),

@@ -1,0 +1,280 @@
+"""Who may open what: every URL of the resolver, for every role, as one table declares it.
+
+A URL that the table does not know fails the test, so that none is ever added unprotected. The
+request is alice's; bob is asked (and her manager), carol owns the resource, dora is compliance,
+admin is an operator, mallory has nothing to do with it.
+"""
+
+import itertools
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib import admin
+from django.db import transaction
+from django.test import Client
+from django.urls import URLResolver, get_resolver
+
+from approvals.models import AccessRequest, CurrentRequest, Decision
+from audit.models import AppendOnly
+from tests.world import World
+
+ROLES = ("anonymous", "mallory", "alice", "bob", "carol", "dora", "admin")
+
+
+class Url(NamedTuple):
+    """One pattern of the resolver: its name with its namespace, and its whole route."""
+
+    name: str
+    route: str
+
+
+def _walk(resolver: Any, route: str = "/", namespace: str = "") -> Iterator[Url]:
+    for pattern in resolver.url_patterns:
+        here = route + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
+            yield from _walk(pattern, here, inner)
+        else:
+            yield Url(f"{namespace}{pattern.name or 'unnamed'}", here)
+
+
+URLS = tuple(_walk(get_resolver()))
+
+#: Statuses in the order of ROLES, for GET and for POST (with BODIES). 302 of the anonymous is the
+#: way to sign in. A missing method must be answered with 405 to everybody.
+READ_BY_ALL = {"GET": (302, 200, 200, 200, 200, 200, 200)}
+READ_BY_AUDITORS = {"GET": (302, 403, 403, 403, 403, 200, 200)}
+READ_BY_CONCERNED = {"GET": (302, 404, 200, 200, 200, 200, 200)}
+OPEN = {"GET": (200,) * 7}
+OPEN_FORM = {"GET": (200,) * 7, "POST": (200,) * 7}
+OWN_FORM = {"GET": (302, *(200,) * 6), "POST": (302, *(302,) * 6)}
+GONE_SIGNED_IN = {"GET": (200, *(302,) * 6), "POST": (200, *(302,) * 6)}
+TABLE: dict[str, dict[str, tuple[int, ...]]] = {
+    # the portal
+    "my_access": READ_BY_ALL,
+    "catalogue": READ_BY_ALL,
+    "request_new": {"GET": (302, *(302,) * 6), "POST": (302, *(404,) * 6)},
+    "request_preview": {"POST": (302, *(404,) * 6)},
+    "request": READ_BY_CONCERNED,
+    "request_status": READ_BY_CONCERNED,
+    "request_cancel": {"POST": (302, 404, 302, 403, 403, 403, 302)},
+    "request_end": {"POST": (302, 404, 302, 302, 302, 302, 302)},
+    "request_decide": {"POST": (302, 404, 403, 302, 403, 403, 403)},
+    "inbox": READ_BY_ALL,
+    "inbox_decided": READ_BY_ALL,
+    "reports": READ_BY_AUDITORS,
+    "report": READ_BY_AUDITORS,
+    "report_csv": READ_BY_AUDITORS,
+    "audit": READ_BY_AUDITORS,
+    "settings": {"GET": (302, *(200,) * 6), "POST": (302, *(302,) * 6)},
+    "demo_mail": {"GET": (404,) * 7},
+    "demo_message": {"GET": (404,) * 7},
+    "healthz": OPEN_FORM,
+    "readyz": OPEN_FORM,
+    "favicon": {"GET": (302,) * 7, "POST": (302,) * 7},
+    # sign-in
+    "account_login": GONE_SIGNED_IN,
+    "account_signup": GONE_SIGNED_IN,
+    "account_logout": {"GET": (302, *(200,) * 6), "POST": (302,) * 7},
+    "account_inactive": OPEN,
+    "account_email_verification_sent": OPEN,
+    "account_reset_password_done": OPEN,
+    "account_reset_password_from_key_done": OPEN,
+    "account_reset_password": OPEN_FORM,
+    "account_reset_password_from_key": OPEN_FORM,
+    "account_confirm_email": {"GET": (200,) * 7, "POST": (404,) * 7},
+    "account_confirm_login_code": {"GET": (302,) * 7, "POST": (302,) * 7},
+    "account_reauthenticate": {"GET": (302, *(403,) * 6), "POST": (302, *(403,) * 6)},
+    "account_change_password": {"GET": (302,) * 7, "POST": (302,) * 7},
+    "account_set_password": {"GET": (302, *(200,) * 6), "POST": (302, *(200,) * 6)},
+    "account_email": OWN_FORM,
+}
+#: Everything in the admin is for operators; what they may do there has tests of its own.
+OPERATORS_ONLY = "admin:*"
+BODIES = {"request_decide": {"verdict": "approve", "seen_revision": "1"}}
+SAFE_OF_THE_ADMIN = {"admin:login", "admin:logout"}
+
+
+class Case(NamedTuple):
+    """A world with a request to ask about, which fits the URL: active where it is to be ended."""
+
+    world: World
+    request: AccessRequest
+
+
+@pytest.fixture
+def case(world: World, request: pytest.FixtureRequest) -> Case:
+    url = getattr(request.node, "callspec", None) and request.node.callspec.params.get("url")
+    ending = isinstance(url, Url) and url.name == "request_end"
+    return Case(world, world.active() if ending else world.ask())
+
+
+def address(url: Url, case: Case, *, request_id: uuid.UUID | None = None) -> str:
+    """Return a path of that route, about the things of the small world."""
+    values = {
+        "request_id": str(request_id or case.request.request_id), "name": "who-had-access",
+        "object_id": str(_object(url, case)), "id": str(case.world.alice.pk), "key": "some-key",
+        "uidb36": "1", "content_type_id": "1", "app_label": "approvals", "url": "nothing",
+    }  # fmt: skip
+    path = re.sub(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)", lambda m: values[m[1]], url.route)
+    path = re.sub(r"<(?:\w+:)?(\w+)>", lambda m: values[m[1]], path)
+    path = re.sub(r"\(\[\^/\]\+\)", str(_object(url, case)), path)
+    return re.sub(r"[\^$]|\\Z", "", path)
+
+
+def _object(url: Url, case: Case) -> object:
+    """Return the key of a real object of the model that an admin URL is about."""
+    for model in admin.site._registry:
+        if f"/{model._meta.app_label}/{model._meta.model_name}/" in url.route:
+            return model._default_manager.values_list("pk", flat=True).first() or 1
+    return 1
+
+
+def signed_in(case: Case, role: str, *, csrf: bool = False) -> Client:
+    client = Client(enforce_csrf_checks=csrf)
+    if role != "anonymous":
+        client.force_login(getattr(case.world, role))
+    return client
+
+
+def is_of_the_admin(url: Url) -> bool:
+    return fnmatchcase(url.name, OPERATORS_ONLY)
+
+
+def ids(url: Any) -> str:
+    return f"{url.name}-{url.route}" if isinstance(url, Url) else str(url)
+
+
+DECLARED = [url for url in URLS if not is_of_the_admin(url)]
+ADMIN = [url for url in URLS if is_of_the_admin(url)]
+
+
+def test_every_url_is_declared_and_every_declared_one_exists() -> None:
+    assert {url.name for url in DECLARED} == TABLE.keys()
+    assert len(DECLARED) == len(TABLE), "two URLs share a name"
+    assert ADMIN
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """Take back what happens inside, so that each role finds the same world."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+@pytest.mark.parametrize("url", DECLARED, ids=ids)
+def test_each_role_gets_what_the_table_says(case: Case, url: Url) -> None:
+    body = BODIES.get(url.name, {})
+    for method, role in itertools.product(("GET", "POST"), ROLES):
+        with undone():
+            client = signed_in(case, role)
+            sent = body if method == "POST" else {}
+            response = client.generic(method, address(url, case), **_form(sent))
+            declared = TABLE[url.name].get(method, (405,) * 7)
+            assert response.status_code == declared[ROLES.index(role)], (method, role)
+            if role == "anonymous" and response.status_code == 302 and "account" not in url.name:
+                assert response["Location"].startswith("/accounts/login/?next=/")
+            if role in ("anonymous", "mallory"):
+                assert case.request.reason not in b"".join(response).decode()
+
+
+def _form(body: dict[str, str]) -> dict[str, Any]:
+    return {"data": urlencode(body), "content_type": "application/x-www-form-urlencoded"}
+
+
+def test_other_methods_are_not_allowed(world: World) -> None:
+    case = Case(world, world.ask())
+    client = signed_in(case, "admin")
+    for url in DECLARED:
+        if url.name.startswith(("account", "healthz", "readyz", "favicon")):
+            continue
+        for method in ("PUT", "PATCH", "DELETE"):
+            assert client.generic(method, address(url, case)).status_code == 405, (url, method)
+
+
+@pytest.mark.parametrize("url", [url for url in URLS if "request_id" in url.route], ids=ids)
+def test_requests_that_do_not_exist_are_404_to_everybody(case: Case, url: Url) -> None:
+    method = next(iter(TABLE[url.name]))
+    for role in ROLES[1:]:
+        path = address(url, case, request_id=uuid.uuid4())
+        body = _form(BODIES.get(url.name, {}))
+        assert signed_in(case, role).generic(method, path, **body).status_code == 404, role
+
+
+def test_nothing_is_posted_without_a_csrf_token(world: World) -> None:
+    case = Case(world, world.ask())
+    for role in ("alice", "bob", "admin"):
+        before = _everything()
+        client = signed_in(case, role, csrf=True)
+        for url in URLS:
+            body = _form(BODIES.get(url.name, {}))
+            response = client.generic("POST", address(url, case), **body)
+            allowed = {403} if "POST" in TABLE.get(url.name, {"POST": ()}) else {403, 405}
+            assert response.status_code in allowed, (url, role)
+        assert _everything() == before
+
+
+def _everything() -> tuple[int, ...]:
+    return AccessRequest.objects.count(), Decision.objects.count(), CurrentRequest.objects.count()
+
+
+def test_nothing_acts_on_get(world: World) -> None:
+    case = Case(world, world.ask())
+    before = _everything()
+    query = {"verdict": "approve", "seen_revision": "1", "comment": "x", "state": "approved"}
+    for role in ("alice", "bob"):
+        client = signed_in(case, role)
+        for url in DECLARED:
+            if "GET" in TABLE[url.name] and url.name != "account_logout":
+                client.get(address(url, case), query)
+    assert _everything() == before
+
+
+@pytest.mark.parametrize("role", ROLES[:-1])
+def test_the_admin_is_closed_to_all_but_operators(world: World, role: str) -> None:
+    case = Case(world, world.ask())
+    client = signed_in(case, role)
+    for url, method in itertools.product(ADMIN, ("GET", "POST")):
+        if url.name in SAFE_OF_THE_ADMIN:
+            continue
+        response = client.generic(method, address(url, case))
+        assert response.status_code in (302, 403, 404, 405), (url, method)
+        if response.status_code == 302:
+            assert "login" in response["Location"], (url, method)
+
+
+def test_the_admin_opens_to_operators_without_an_error(world: World) -> None:
+    case = Case(world, world.ask())
+    client = signed_in(case, "admin")
+    for url in ADMIN:
+        if url.name not in SAFE_OF_THE_ADMIN:
+            response = client.get(address(url, case))
+            assert response.status_code in (200, 301, 302, 403, 404, 405), url
+
+
+RECORDS = [
+    url
+    for url in ADMIN
+    for model in admin.site._registry
+    if issubclass(model, AppendOnly)
+    and f"/{model._meta.model_name}/" in url.route
+    and url.name.endswith(("_add", "_change", "_delete"))
+]
+
+
+def test_operators_change_no_record_in_the_admin(world: World) -> None:
+    case = Case(world, world.active())
+    before = _everything()
+    client = signed_in(case, "admin")
+    assert RECORDS
+    for url in RECORDS:
+        response = client.post(address(url, case), {"post": "yes"})
+        assert response.status_code in (302, 403, 405), url
+    assert _everything() == before
