@@ -4,7 +4,7 @@ The owner migrates; then everything runs as `jitportal_app`, as the web and the 
 a test can't do what they can't.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,6 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import TransactionTestCase
 
-from approvals.models import Entitlement, User
 from approvals.selectors import clock
 from jitportal.embedded import roles
 from jitportal.embedded.postgres import Cluster
@@ -29,7 +28,7 @@ _KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 
 def _connect_as(role: str) -> None:
     connection.close()
-    connection.close_pool()
+    connection.close_pool()  # type: ignore[attr-defined]
     connection.settings_dict["USER"] = role
     connection.settings_dict["PASSWORD"] = cluster().password(role)
 
@@ -64,14 +63,14 @@ def truncate(_: object = None) -> None:
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         ).fetchall()
         for table, trigger in guarded:
-            admin.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")  # type: ignore[arg-type]
+            admin.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
         names = ", ".join(f'"{row[0]}"' for row in tables if row[0] not in _KEPT)
-        admin.execute(f"TRUNCATE {names}")  # type: ignore[arg-type]
+        admin.execute(f"TRUNCATE {names}")
         for table, trigger in guarded:
-            admin.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")  # type: ignore[arg-type]
+            admin.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
 
 
-TransactionTestCase._fixture_teardown = truncate  # type: ignore[method-assign,assignment]
+TransactionTestCase._fixture_teardown = truncate  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -103,5 +102,3 @@ def now() -> datetime:
     """The database's clock."""
     return clock.now()
 
-
-__all__ = ["Callable", "Entitlement", "User"]

@@ -201,7 +201,8 @@ class AccessRequest(AppendOnly):
             parameters += [_stored(field, getattr(row, field.attname)) for field in fields]
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
-            for row, (row.pk, row.recorded_at) in zip(rows, cursor.fetchall(), strict=True):
+            for row, (pk, recorded_at) in zip(rows, cursor.fetchall(), strict=True):
+                row.pk, row.recorded_at = pk, recorded_at
                 row._state.adding = False
                 row._state.db = connection.alias
 

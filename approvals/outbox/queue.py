@@ -102,7 +102,8 @@ def put_many(items: Iterable[OutboxItem]) -> list[OutboxItem]:
                 for value in (row.topic, row.lane, row.key, json.dumps(row.payload), row.not_before)
             ],
         )
-        for row, (row.pk,) in zip(rows, cursor.fetchall(), strict=True):
+        for row, (pk,) in zip(rows, cursor.fetchall(), strict=True):
+            row.pk = pk
             row._state.adding = False
     for lane in {row.lane for row in rows}:
         transaction.on_commit(lambda lane=lane: wake(lane))  # type: ignore[misc]

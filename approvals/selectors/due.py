@@ -25,7 +25,7 @@ def is_level_due(request_id: uuid.UUID, *, now: datetime) -> bool:
             " WHERE request_id = %s AND state = 'pending' AND due_at <= %s",
             [request_id, now],
         )
-        return cursor.rowcount > 0
+        return cursor.fetchone() is not None
 
 
 def lanes(*, now: datetime) -> list[str]:

@@ -252,9 +252,7 @@ def _call(
             yield [(*futures[future], future.result()) for future in done]
 
 
-def _spec(
-    record: AccessRequest, *, now: datetime | None = None
-) -> tuple[Any, GrantSpec]:
+def _spec(record: AccessRequest, *, now: datetime | None = None) -> tuple[Any, GrantSpec]:
     """Return the connector and the spec of what was approved; the secret is resolved now.
 
     Before activation the end is reckoned from `now`. Raises: ConnectorError.

@@ -84,10 +84,10 @@ def grant(*, using: str) -> None:
         for model in apps.get_models(include_auto_created=True)
         if not getattr(model, "app_may_write", True)
     }
-    hidden = {
-        model._meta.db_table: model.hidden_from_auditor
+    hidden: dict[str, frozenset[str]] = {
+        model._meta.db_table: getattr(model, "hidden_from_auditor", frozenset())
         for model in apps.get_models()
-        if getattr(model, "hidden_from_auditor", None)
+        if hasattr(model, "hidden_from_auditor")
     }
     with connection.cursor() as cursor:
         cursor.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'jitportal\\_%%'")

@@ -46,7 +46,7 @@ def test_sql_can_not_change_a_record(role: str, name: str, table: str) -> None:
     statement = STATEMENTS[name].format(table=table, column=model._meta.pk.column)
     with as_role(role) as raw, pytest.raises((psycopg.errors.InsufficientPrivilege,
                                              psycopg.errors.RestrictViolation)):  # fmt: skip
-        raw.execute(statement)  # type: ignore[arg-type]
+        raw.execute(statement)
 
 
 @pytest.mark.django_db
@@ -55,7 +55,7 @@ def test_replica_mode_does_not_walk_past_the_guards(table: str) -> None:
     with as_role("superuser") as raw:
         raw.execute("SET session_replication_role = replica")
         with pytest.raises(psycopg.errors.RestrictViolation):
-            raw.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]
+            raw.execute(f"DELETE FROM {table}")
 
 
 @pytest.mark.django_db
@@ -100,7 +100,7 @@ ORM_ROUTES: dict[str, Callable[[AccessRequest], object]] = {
     "base manager": lambda row: AccessRequest._base_manager.filter(pk=row.pk).update(reason="x"),
     "bulk_update": lambda row: AccessRequest.objects.bulk_update([row], ["reason"]),
     "update_or_create": lambda row: AccessRequest.objects.update_or_create(
-        pk=row.pk, defaults={"reason": "x"}
+        {"reason": "x"}, pk=row.pk
     ),
     "bulk upsert": lambda row: AccessRequest.objects.bulk_create(
         [row], update_conflicts=True, update_fields=["reason"], unique_fields=["id"]

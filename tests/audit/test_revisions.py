@@ -29,7 +29,7 @@ def test_each_revision_commits_to_all_before_it(world: World) -> None:
     assert [row.revision for row in rows] == list(range(1, len(rows) + 1))
     assert rows[0].previous_hash is None
     for before, after in itertools.pairwise(rows):
-        assert bytes(after.previous_hash) == bytes(before.hash)
+        assert bytes(after.previous_hash or b"") == bytes(before.hash)
     for row in rows:
         assert bytes(row.hash) == row.content_hash()
         changed = AccessRequest.objects.get(pk=row.pk)

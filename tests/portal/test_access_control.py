@@ -8,7 +8,7 @@ admin is an operator, mallory has nothing to do with it.
 import itertools
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -55,7 +55,7 @@ OPEN = {"GET": (200,) * 7}
 OPEN_FORM = {"GET": (200,) * 7, "POST": (200,) * 7}
 OWN_FORM = {"GET": (302, *(200,) * 6), "POST": (302, *(302,) * 6)}
 GONE_SIGNED_IN = {"GET": (200, *(302,) * 6), "POST": (200, *(302,) * 6)}
-TABLE: dict[str, dict[str, tuple[int, ...]]] = {
+TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     # the portal
     "my_access": READ_BY_ALL,
     "catalogue": READ_BY_ALL,

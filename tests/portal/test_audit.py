@@ -146,7 +146,7 @@ def test_a_person_is_found_as_approver_and_as_the_one_who_asked(world: World) ->
 def test_changes_of_a_person_and_by_a_person_are_found(world: World) -> None:
     assert "Membership “Alice in Engineering” was added" in " ".join(map(words, find("alice")))
     world.read.description = "x"
-    world.read._history_user = world.admin
+    vars(world.read)["_history_user"] = world.admin
     world.read.save()
     assert "Admin: Entitlement “orders-db · read” was changed" in words(find("admin")[0])
 
@@ -166,7 +166,13 @@ def test_a_request_is_found_by_reference_and_id(world: World) -> None:
     request = world.ask()
     world.ask(by=world.dan)
     short = request.reference
-    for text in (short, short.lower(), short.replace("-", ""), f" {short} ", str(request.request_id)):
+    for text in (
+        short,
+        short.lower(),
+        short.replace("-", ""),
+        f" {short} ",
+        str(request.request_id),
+    ):
         assert {entry.request_id for entry in find(text)} == {request.request_id}, text
     assert find(str(uuid.uuid4())) == []
     assert find("REQ-ZZZZ-ZZZZ") == []
@@ -203,8 +209,7 @@ def test_kinds_and_periods_narrow(client: Client, world: World) -> None:
 def test_a_policy_change_says_what_changed(world: World) -> None:
     policy = Policy.objects.get(name="orders-owner")
     policy.document["rules"][0]["levels"][0]["quorum"] = 1
-    policy._history_user = world.admin
-    policy._change_reason = "Dan is away"
+    vars(policy).update(_history_user=world.admin, _change_reason="Dan is away")
     policy.save()
     entry = find(kind="configuration")[0]
     assert words(entry) == (

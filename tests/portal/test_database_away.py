@@ -16,7 +16,7 @@ def test_a_page_without_a_database_is_503_and_recovers(world: World) -> None:
     settings = connection.settings_dict
     port = settings["PORT"]
     connection.close()
-    connection.close_pool()
+    connection.close_pool()  # type: ignore[attr-defined]
     settings["PORT"] = 1
     settings["OPTIONS"]["pool"]["timeout"] = 0.5
     try:
@@ -29,7 +29,7 @@ def test_a_page_without_a_database_is_503_and_recovers(world: World) -> None:
         assert watcher.get("/readyz").status_code == 503
     finally:
         connection.close()
-        connection.close_pool()
+        connection.close_pool()  # type: ignore[attr-defined]
         settings["PORT"] = port
         settings["OPTIONS"]["pool"]["timeout"] = 10
     assert client.get("/").status_code == 200

@@ -194,8 +194,8 @@ def test_the_download_holds_one_moment(client: Client, noop: Any) -> None:
     thread = threading.Thread(target=decide_elsewhere)
     thread.start()
     thread.join()
-    text = b"".join(response).decode()  # type: ignore[arg-type]
+    text = b"".join(response).decode()
     assert text.count("\r\n") == 2
     assert not connection.in_atomic_block
     response = client.get(reverse("report_csv", args=["approval-decisions"]))
-    assert b"".join(response).decode().count("\r\n") == 3  # type: ignore[arg-type]
+    assert b"".join(response).decode().count("\r\n") == 3

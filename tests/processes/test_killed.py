@@ -32,9 +32,9 @@ def began(noop: Noop, name: str) -> bool:
 def test_a_worker_killed_before_and_after_the_side_effect(
     world: World, noop: Noop, processes: Processes, until: Until
 ) -> None:
-    for control in ({"before_seconds": 30.0}, {"after_seconds": 30.0}):
+    for before, after in ((30.0, 0.0), (0.0, 30.0)):
         seen = len(noop.calls())
-        noop.control(**control)
+        noop.control(before_seconds=before, after_seconds=after)
         processes.start("beat", "due", "provisioning")
         request = world.approved(minutes=1)
         until(lambda: len(noop.calls()) > seen)
@@ -47,7 +47,7 @@ def test_a_worker_killed_before_and_after_the_side_effect(
         assert noop.held() == {("alice", "read-write")}
         assert kinds(request) == {"granted": 1}
 
-        noop.control(**control)
+        noop.control(before_seconds=before, after_seconds=after)
         grants.end(actor=world.alice, request_id=request.request_id, now=clock.now())
         until(lambda: noop.calls()[-1]["name"] == "revoke")
         time.sleep(0.3)

@@ -21,13 +21,13 @@ def follow() -> None:
     handlers.work("due", now=clock.now())
 
 
-def sql(statement: str, *parameters: object) -> None:
+def sql(statement: str, *parameters: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, list(parameters))
 
 
 ROUTES: dict[str, Callable[[World], None]] = {
-    "save": lambda w: User(pk=w.bob.pk) and _save(w.bob, is_active=False),
+    "save": lambda w: _save(w.bob, is_active=False),
     "queryset": lambda w: _update(w.bob, is_active=False),
     "sql": lambda w: sql("UPDATE approvals_user SET is_active = false WHERE id = %s", w.bob.pk),
 }
