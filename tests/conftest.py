@@ -45,10 +45,6 @@ def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> No
     with django_db_blocker.unblock():
         _connect_as(roles.OWNER)
         call_command("migrate", verbosity=0)
-        call_command("createcachetable", verbosity=0)
-        from audit.models import guards
-
-        guards.grant(using="default")
         _connect_as(roles.APP)
 
 
@@ -101,4 +97,3 @@ def world(db: None, noop: Noop) -> World:
 def now() -> datetime:
     """The database's clock."""
     return clock.now()
-

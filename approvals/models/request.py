@@ -6,10 +6,12 @@ follow the newest one, so that of two concurrent ones exactly one is written.
 """
 
 import hashlib
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from django.db import connection, models
@@ -184,23 +186,19 @@ class AccessRequest(AppendOnly):
     def insert(cls, rows: Sequence[Self]) -> None:
         """Insert revisions of different requests with their hashes, in one statement.
 
-        The statement is written out once: every lifecycle passes here six times.
+        The statement is the same for one row and for hundreds, one array per column, so that it is
+        parsed once: every lifecycle passes here six times.
         """
-        fields = [f for f in cls._meta.concrete_fields if f.attname not in {"id", "recorded_at"}]
-        columns = ", ".join(f'"{field.column}"' for field in fields)
-        places = f"({', '.join(['%s'] * len(fields))})"
-        statement = (
-            f"INSERT INTO {cls._meta.db_table} ({columns})"  # noqa: S608 - names of columns
-            f" VALUES {', '.join([places] * len(rows))} RETURNING id, recorded_at"
-        )
-        parameters: list[Any] = []
+        parameters: list[list[Any]] = [[] for _ in _inserted()]
         for row in rows:
             if not row._state.adding:
                 raise MutationBlocked(cls, "insert of an existing row")
             row.hash = row.content_hash()
-            parameters += [_stored(field, getattr(row, field.attname)) for field in fields]
+            for column, (name, convert) in zip(parameters, _inserted(), strict=True):
+                value = getattr(row, name)
+                column.append(convert(value) if convert else value)
         with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
+            cursor.execute(_insert_statement(), parameters)
             for row, (pk, recorded_at) in zip(rows, cursor.fetchall(), strict=True):
                 row.pk, row.recorded_at = pk, recorded_at
                 row._state.adding = False
@@ -261,10 +259,32 @@ class AccessRequest(AppendOnly):
         return self.policy_record.document
 
 
-def _stored(field: "models.Field[Any, Any]", value: Any) -> Any:
-    if isinstance(field, models.JSONField):
-        return connection.ops.adapt_json_value(value, None)
-    return str(value) if isinstance(value, Enum) else value
+@cache
+def _inserted() -> list[tuple[str, Callable[[Any], Any] | None]]:
+    """Return the columns that an insert gives, and how a value is turned into what is sent."""
+    converters: dict[type[models.Field[Any, Any]], Callable[[Any], Any]] = {
+        models.JSONField: json.dumps,
+        models.CharField: str,
+        FSMField: str,
+    }
+    return [(field.attname, converters.get(type(field))) for field in _inserted_fields()]
+
+
+def _inserted_fields() -> list["models.Field[Any, Any]"]:
+    fields = AccessRequest._meta.concrete_fields
+    return [field for field in fields if field.attname not in {"id", "recorded_at"}]
+
+
+@cache
+def _insert_statement() -> str:
+    names = ", ".join(f'"{field.column}"' for field in _inserted_fields())
+    arrays = ", ".join(
+        f"%s::{(field.db_type(connection) or '').split('(')[0]}[]" for field in _inserted_fields()
+    )
+    return (
+        f"INSERT INTO approvals_accessrequest ({names})"  # noqa: S608 - names of columns
+        f" SELECT * FROM unnest({arrays}) RETURNING id, recorded_at"
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.db import models
+from django.db.models.functions import Coalesce, Greatest
 
 
 class OutboxItem(models.Model):
@@ -26,6 +27,9 @@ class OutboxItem(models.Model):
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["lane", "not_before", "id"], name="outbox_due"),
+            models.Index(
+                Greatest("not_before", Coalesce("leased_until", "not_before")), name="outbox_next"
+            ),
             models.Index(fields=["key", "id"], name="outbox_key", condition=~models.Q(key="")),
         ]
 

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from django.db import connection
 
-from approvals.models import CurrentRequest, OutboxItem
+from approvals.models import CurrentRequest
+from approvals.outbox import queue
 
 
 def levels(*, now: datetime, limit: int = 200) -> list[uuid.UUID]:
@@ -30,8 +31,14 @@ def is_level_due(request_id: uuid.UUID, *, now: datetime) -> bool:
 
 def lanes(*, now: datetime) -> list[str]:
     """Return the lanes that have something to do now (one query)."""
-    rows = OutboxItem.objects.filter(not_before__lte=now).exclude(leased_until__gt=now)
-    return list(rows.order_by("lane").values_list("lane", flat=True).distinct())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT lane FROM unnest(%s::text[]) lane WHERE EXISTS ("
+            " SELECT FROM approvals_outboxitem o WHERE o.lane = lane.lane AND o.not_before <= %s"
+            " AND (o.leased_until IS NULL OR o.leased_until <= %s))",
+            [list(queue.LANES), now, now],
+        )
+        return [row[0] for row in cursor.fetchall()]
 
 
 _NEXT = """

@@ -129,9 +129,9 @@ def may_end(actor: User, record: AccessRequest) -> bool:
 
 _DUE = """
 WITH due AS MATERIALIZED (
-    SELECT request_id, record_id FROM approvals_currentrequest
+    SELECT request_id FROM approvals_currentrequest
     WHERE state = 'active' AND due_at <= %s ORDER BY due_at LIMIT %s)
-SELECT record_id FROM due
+SELECT request_id FROM due
 WHERE pg_try_advisory_xact_lock(hashtextextended(request_id::text, 1))
 """
 
@@ -148,8 +148,7 @@ def end_due(*, now: datetime, limit: int = BATCH) -> int:
         keys = [row[0] for row in cursor.fetchall()]
     if not keys:
         return 0
-    rows = AccessRequest.objects.filter(pk__in=keys)
-    current = reads.current_many(row.request_id for row in rows)
+    current = reads.current_many(keys)
     endings = [
         _ending(row, actor=None, reason=EndReason.TIME, due_at=row.ends_at, now=now)
         for row in current.values()
@@ -201,8 +200,7 @@ def confirm_many(
     Requests that are confirmed already are passed over, so that a repeated task changes nothing.
     """
     attempts = dict(confirmed)
-    for request_id in sorted(attempts, key=str):
-        recording.lock(request_id)
+    recording.lock_many(attempts)
     revisions: list[AccessRequest] = []
     events: list[GrantEvent] = []
     for request_id, record in reads.current_many(attempts).items():

@@ -35,6 +35,15 @@ def lock(request_id: uuid.UUID) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [str(request_id)])
 
 
+def lock_many(request_ids: Iterable[uuid.UUID]) -> None:
+    """Hold several requests until the transaction ends, in one order for everybody."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(key, 1)) FROM unnest(%s::text[]) key",
+            [sorted(map(str, request_ids))],
+        )
+
+
 def lock_pair(*, subject: int, entitlement: int) -> None:
     """Hold a subject's access to an entitlement until the transaction ends."""
     with connection.cursor() as cursor:

@@ -29,7 +29,6 @@ FIRST_PORT = 8000
 READY_SECONDS = 90
 CELERY_WORKERS = {"due": 2, "provisioning": 8, "notices": 4}  # queue -> threads
 PEOPLE_TABLE = "approvals_user"
-CACHE_TABLE = "jitportal_cache"
 SCHEDULER = "jitportal.schedule:LeadingScheduler"  # keeps nothing in a file
 
 Environment = dict[str, str]
@@ -109,8 +108,9 @@ class Demo:
             broker.install(environment["BROKER_URL"])
         self._fill_database(environment)
         self._supervisor.check()
-        self._say("Starting web, workers and beat.")
-        self._supervisor.start(self._programs(), environment)
+        self._say("Starting workers and beat.")
+        _, *others = self._programs()
+        self._supervisor.start(others, environment)
         self._began = time.monotonic()
 
     def _choose_port(self) -> None:
@@ -150,9 +150,9 @@ class Demo:
                 connection.execute(f"DROP DATABASE IF EXISTS {roles.DATABASE} WITH (FORCE)")
             roles.prepare(cluster=cluster)
         as_owner = {**environment, "DATABASE_URL": self._owner_url(environment)}
-        if self._ask(environment, f"SELECT to_regclass('{CACHE_TABLE}')") == (None,):
-            self._manage("createcachetable", as_owner)  # before migrate, which grants its use
         self._manage("migrate", as_owner)
+        web, *_ = self._programs()
+        self._supervisor.start([web], environment)  # it loads while the history is made
         if self._ask(environment, f"SELECT FROM {PEOPLE_TABLE} LIMIT 1") is None:
             self._say("Making the demo's people and some months of their history.")
             unfinished.touch()
@@ -183,6 +183,7 @@ class Demo:
             *(("--reload",) if self._developing else ()),
         )
         celery = (python, "-m", "celery", "-A", "jitportal")
+        polite = ("nice", "-n", "10")  # mail waits for whatever removes access
         beat = (*celery, "beat", "--pidfile=", "--scheduler", SCHEDULER)
         quiet = ("--without-mingle", "--without-gossip", "--without-heartbeat")
         return [
@@ -192,6 +193,7 @@ class Demo:
                 Program(
                     queue,
                     (
+                        *(polite if queue == "notices" else ()),
                         *(*celery, "worker", "-Q", queue, "-n", f"{queue}@%h"),
                         *("-P", "threads", "-c", str(threads), *quiet),
                     ),

@@ -114,10 +114,11 @@ class Supervisor:
     # -- all of them ---------------------------------------------------------------------------
 
     def start(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
-        """Every program runs."""
+        """Every program runs, beside those that run already."""
         self._environment = environment
-        self._children = [_Child(program) for program in programs]
-        for child in self._children:
+        started = [_Child(program) for program in programs]
+        self._children += started
+        for child in started:
             self._start(child, environment)
 
     def run(self, *, every_tick: Callable[[], None]) -> None:
