@@ -6,15 +6,13 @@ follow the newest one, so that of two concurrent ones exactly one is written.
 """
 
 import hashlib
-import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from functools import cache
 from typing import Any, ClassVar, Self
 
-from django.db import connection, models
+from django.db import models
 from django_fsm import RETURN_VALUE, FSMField, transition
 
 from approvals.directory.models import User
@@ -22,7 +20,7 @@ from approvals.domain import states
 from approvals.domain.states import EndReason, State
 from approvals.models.catalogue import Entitlement
 from audit.domain import canonical
-from audit.models import AppendOnly, MutationBlocked
+from audit.models import AppendOnly
 
 _NOT_HASHED = {"id", "recorded_at", "hash"}
 _REFERENCE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -176,33 +174,12 @@ class AccessRequest(AppendOnly):
         }
         return hashlib.sha256(canonical.dumps(content)).digest()
 
-    def save(self, *args: Any, **options: Any) -> None:
-        """Insert this revision with its hash. Raises: MutationBlocked when it exists already."""
-        if not self._state.adding:
-            super().save(*args, **options)
-        self.insert([self])
-
     @classmethod
     def insert(cls, rows: Sequence[Self]) -> None:
-        """Insert revisions of different requests with their hashes, in one statement.
-
-        The statement is the same for one row and for hundreds, one array per column, so that it is
-        parsed once: every lifecycle passes here six times.
-        """
-        parameters: list[list[Any]] = [[] for _ in _inserted()]
+        """Insert revisions of different requests with their hashes, in one statement."""
         for row in rows:
-            if not row._state.adding:
-                raise MutationBlocked(cls, "insert of an existing row")
             row.hash = row.content_hash()
-            for column, (name, convert) in zip(parameters, _inserted(), strict=True):
-                value = getattr(row, name)
-                column.append(convert(value) if convert else value)
-        with connection.cursor() as cursor:
-            cursor.execute(_insert_statement(), parameters)
-            for row, (pk, recorded_at) in zip(rows, cursor.fetchall(), strict=True):
-                row.pk, row.recorded_at = pk, recorded_at
-                row._state.adding = False
-                row._state.db = connection.alias
+        super().insert(rows)
 
     @transition(field=state, source=states.sources("approve"), target=State.APPROVED)
     def approve(self) -> None:
@@ -257,34 +234,6 @@ class AccessRequest(AppendOnly):
     def policy_document(self) -> Any:
         """Return the pinned policy's document (one query unless loaded with it)."""
         return self.policy_record.document
-
-
-@cache
-def _inserted() -> list[tuple[str, Callable[[Any], Any] | None]]:
-    """Return the columns that an insert gives, and how a value is turned into what is sent."""
-    converters: dict[type[models.Field[Any, Any]], Callable[[Any], Any]] = {
-        models.JSONField: json.dumps,
-        models.CharField: str,
-        FSMField: str,
-    }
-    return [(field.attname, converters.get(type(field))) for field in _inserted_fields()]
-
-
-def _inserted_fields() -> list["models.Field[Any, Any]"]:
-    fields = AccessRequest._meta.concrete_fields
-    return [field for field in fields if field.attname not in {"id", "recorded_at"}]
-
-
-@cache
-def _insert_statement() -> str:
-    names = ", ".join(f'"{field.column}"' for field in _inserted_fields())
-    arrays = ", ".join(
-        f"%s::{(field.db_type(connection) or '').split('(')[0]}[]" for field in _inserted_fields()
-    )
-    return (
-        f"INSERT INTO approvals_accessrequest ({names})"  # noqa: S608 - names of columns
-        f" SELECT * FROM unnest({arrays}) RETURNING id, recorded_at"
-    )
 
 
 def _plain(value: Any) -> Any:

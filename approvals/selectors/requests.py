@@ -199,6 +199,17 @@ def is_asked(request_id: uuid.UUID, *, person: User) -> bool:
     return Asked.objects.filter(request_id=request_id, person=person).exists()
 
 
+def asked_at(request_id: uuid.UUID, *, person: int) -> datetime | None:
+    """Return since when `person` may decide on it, None where they may not (one query)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT asked_at FROM approvals_asked WHERE request_id = %s AND person_id = %s",
+            [request_id, person],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
 def decided_by(*, person: User, limit: int = PAGE) -> list[tuple[Decision, AccessRequest]]:
     """Return the person's latest decisions with the requests as they stand (two queries)."""
     rows = list(Decision.objects.filter(actor=person).order_by("-occurred_at", "-id")[:limit])

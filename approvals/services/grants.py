@@ -218,7 +218,7 @@ def confirm_many(
         revisions.append(revision)
         events.append(_grant_event(record, GrantEvent.Kind.REMOVED, attempt))
     recording.write_many(revisions)
-    GrantEvent.objects.bulk_create(events)
+    GrantEvent.insert(events)
     queue.put_many(item for row in revisions for item in notices.ended(row, now=now))
     return revisions
 

@@ -189,25 +189,22 @@ def _decide(
     after = view.with_vote(vote, now=now)
     level = view.level
     assert level is not None
+    decision = Decision(
+        request_id=request_id,
+        revision=record.revision + 1,
+        seen_revision=seen_revision,
+        level=view.progress.level or 0,
+        level_name=record.level_name,
+        escalations=record.escalations,
+        actor=actor,
+        actor_name=actor.get_full_name(),
+        verdict=verdict,
+        comment=comment,
+        asked_at=reads.asked_at(request_id, person=actor.pk),
+        occurred_at=now,
+    )
     with recording.translated():
-        Decision.objects.bulk_create([
-            Decision(
-                request_id=request_id,
-                revision=record.revision + 1,
-                seen_revision=seen_revision,
-                level=view.progress.level or 0,
-                level_name=record.level_name,
-                escalations=record.escalations,
-                actor=actor,
-                actor_name=actor.get_full_name(),
-                verdict=verdict,
-                comment=comment,
-                asked_at=Asked.objects.filter(request_id=request_id, person=actor)
-                .values_list("asked_at", flat=True)
-                .first(),
-                occurred_at=now,
-            )
-        ])  # fmt: skip
+        decision.save()
     revision = record.revise(
         event={"approved": Event.APPROVED, "denied": Event.DENIED}.get(
             after.progress.state, Event.VOTED

@@ -3,9 +3,12 @@
 This is the courtesy in Python; the guarantee is the database's (`audit.models.guards`).
 """
 
-from typing import Any, NoReturn, TypeVar
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NoReturn, Self, TypeVar
 
-from django.db import models
+from django.db import connection, models
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -83,9 +86,60 @@ class AppendOnly(models.Model):
         """Insert the row. Raises: MutationBlocked when it exists already."""
         if not self._state.adding:
             raise MutationBlocked(type(self), "save of an existing row")
-        options["force_insert"] = True
-        super().save(*args, **options)
+        self.insert([self])
+
+    @classmethod
+    def insert(cls, rows: Sequence[Self]) -> None:
+        """Insert rows in one statement. Raises: MutationBlocked when one exists already.
+
+        The statement is the same for one row and for hundreds, one array per column, so that it is
+        built and parsed once: records are written all the time.
+        """
+        fields = _inserted(cls)
+        parameters: list[list[Any]] = [[] for _ in fields]
+        for row in rows:
+            if not row._state.adding:
+                raise MutationBlocked(cls, "insert of an existing row")
+            for column, (name, convert) in zip(parameters, fields, strict=True):
+                value = getattr(row, name)
+                column.append(convert(value) if convert else value)
+        with connection.cursor() as cursor:
+            cursor.execute(_insert_statement(cls), parameters)
+            for row, (pk, recorded_at) in zip(rows, cursor.fetchall(), strict=True):
+                row.pk, row.recorded_at = pk, recorded_at
+                row._state.adding = False
+                row._state.db = connection.alias
 
     def delete(self, *_: Any, **__: Any) -> NoReturn:
         """Raise MutationBlocked."""
         raise MutationBlocked(type(self), "delete")
+
+
+@cache
+def _inserted(model: type[AppendOnly]) -> list[tuple[str, Callable[[Any], Any] | None]]:
+    """Return the columns that an insert gives, and how a value is turned into what is sent."""
+
+    def converter(field: "models.Field[Any, Any]") -> Callable[[Any], Any] | None:
+        if isinstance(field, models.JSONField):
+            return json.dumps
+        return str if isinstance(field, models.CharField | models.TextField) else None
+
+    return [(field.attname, converter(field)) for field in _inserted_fields(model)]
+
+
+def _inserted_fields(model: type[AppendOnly]) -> list["models.Field[Any, Any]"]:
+    fields = model._meta.concrete_fields
+    return [field for field in fields if field.attname not in {"id", "recorded_at"}]
+
+
+@cache
+def _insert_statement(model: type[AppendOnly]) -> str:
+    fields = _inserted_fields(model)
+    names = ", ".join(f'"{field.column}"' for field in fields)
+    arrays = ", ".join(
+        f"%s::{(field.db_type(connection) or '').split('(')[0]}[]" for field in fields
+    )
+    return (
+        f"INSERT INTO {model._meta.db_table} ({names})"  # noqa: S608 - names of columns
+        f" SELECT * FROM unnest({arrays}) RETURNING id, recorded_at"
+    )
