@@ -5,8 +5,12 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from approvals.portal import errors
+
 handler500 = "approvals.portal.errors.server_error"
 urlpatterns = [
+    # An address is the directory's to change: it decides who gets a person's notices.
+    path("accounts/email/", errors.not_here, name="account_email"),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=static("jitportal/favicon.svg")), name="favicon"),

@@ -4,6 +4,7 @@ It must run before pytest-django reads the settings, which is earlier than any c
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -45,3 +46,4 @@ def pytest_unconfigure() -> None:
     """Stop the cluster and remove its files."""
     if cluster is not None:
         cluster.destroy()
+        shutil.rmtree(cluster.directory.parent, ignore_errors=True)

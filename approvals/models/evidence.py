@@ -29,7 +29,10 @@ class GrantEvent(AppendOnly):
     detail = models.JSONField(default=dict)
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["request_id", "id"], name="grant_event_request")]
+        indexes: ClassVar = [
+            models.Index(fields=["request_id", "id"], name="grant_event_request"),
+            models.Index(fields=["-occurred_at", "-id"], name="grant_event_newest"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.request_id}"

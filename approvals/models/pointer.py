@@ -68,6 +68,11 @@ class CurrentRequest(models.Model):
                 condition=models.Q(state__in=list(map(str, OPEN))),
             ),
             models.Index(fields=["entitlement", "-submitted_at"], name="current_entitlement"),
+            models.Index(
+                fields=["-activated_at", "-request_id"],
+                name="current_activated",
+                condition=models.Q(activated_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

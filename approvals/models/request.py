@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, ClassVar, Self
 
 from django.db import models
+from django.db.models.functions import Cast, Right
 from django_fsm import RETURN_VALUE, FSMField, transition
 
 from approvals.directory.models import User
@@ -94,6 +95,20 @@ class AccessRequest(AppendOnly):
     detail = models.JSONField(default=dict)
 
     class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["-occurred_at", "-id"], name="request_newest"),
+            models.Index(
+                fields=["actor", "-occurred_at", "-id"],
+                name="request_actor",
+                condition=models.Q(actor__isnull=False),
+            ),
+            models.Index(fields=["entitlement", "-occurred_at", "-id"], name="request_entitlement"),
+            models.Index(
+                Right(Cast("request_id", models.TextField()), 10),
+                name="request_reference",
+                condition=models.Q(revision=1),
+            ),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["request_id", "revision"], name="request_revision_once"
@@ -178,7 +193,8 @@ class AccessRequest(AppendOnly):
     def insert(cls, rows: Sequence[Self]) -> None:
         """Insert revisions of different requests with their hashes, in one statement."""
         for row in rows:
-            row.hash = row.content_hash()
+            if row._state.adding:
+                row.hash = row.content_hash()
         super().insert(rows)
 
     @transition(field=state, source=states.sources("approve"), target=State.APPROVED)

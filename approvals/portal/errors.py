@@ -3,8 +3,13 @@
 import sys
 
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+
+
+def not_here(request: HttpRequest) -> HttpResponse:
+    """Answer 404 for what a library brings and this portal does not offer."""
+    raise Http404
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -33,21 +33,31 @@ class Cursor(NamedTuple):
 _FIELDS = AccessRequest._meta.concrete_fields
 _NAMES = [field.attname for field in _FIELDS]
 _JSON = [index for index, field in enumerate(_FIELDS) if isinstance(field, models.JSONField)]
-_NEWEST = (  # noqa: S608 - only names of columns are put in
-    "SELECT {columns} FROM approvals_currentrequest c JOIN {table} r ON r.id = c.record_id"
-).format(
-    columns=", ".join(f'r."{field.column}"' for field in _FIELDS),
-    table=AccessRequest._meta.db_table,
+_COLUMNS = ", ".join(f'r."{field.column}"' for field in _FIELDS)
+_NEWEST = (  # names of columns, and no more, are put in
+    f"SELECT {_COLUMNS} FROM approvals_currentrequest c"  # noqa: S608
+    " JOIN approvals_accessrequest r ON r.id = c.record_id WHERE"
+)
+_TWO = (
+    f"SELECT {_COLUMNS} FROM approvals_accessrequest r"  # noqa: S608
+    " WHERE r.request_id = %s AND (r.revision = %s OR r.id ="
+    " (SELECT record_id FROM approvals_currentrequest WHERE request_id = r.request_id))"
+    " ORDER BY r.revision"
+)
+_ENDED = (
+    f"SELECT {_COLUMNS} FROM approvals_accessrequest r"  # noqa: S608
+    " WHERE r.request_id = %s AND r.event = 'ended'"
 )
 
 
 def _newest(where: str, parameters: list[Any]) -> list[AccessRequest]:
-    """Return the newest revisions of the requests that `where` names.
+    return _read(f"{_NEWEST} {where}", parameters)
 
-    Every write reads one under the lock, so the statement is written out rather than built anew.
-    """
+
+def _read(statement: str, parameters: list[Any]) -> list[AccessRequest]:
+    """Return revisions. Every write and notice reads some, so the statements are constants."""
     with connection.cursor() as cursor:
-        cursor.execute(f"{_NEWEST} WHERE {where}", parameters)
+        cursor.execute(statement, parameters)
         rows = [list(row) for row in cursor.fetchall()]
     for values in rows:
         for index in _JSON:
@@ -61,6 +71,17 @@ def current(request_id: uuid.UUID) -> AccessRequest:
     if not found:
         raise NotFound
     return found[0]
+
+
+def with_newest(request_id: uuid.UUID, *, revision: int) -> list[AccessRequest]:
+    """Return a revision and the newest one, once where they are the same (one query)."""
+    return _read(_TWO, [request_id, revision])
+
+
+def ending(request_id: uuid.UUID) -> AccessRequest | None:
+    """Return the revision that ended the access, which knows by whom and why (one query)."""
+    found = _read(_ENDED, [request_id])
+    return found[0] if found else None
 
 
 def current_many(request_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, AccessRequest]:

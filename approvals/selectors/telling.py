@@ -7,10 +7,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
-
-from approvals.domain.states import Event
-from approvals.models import AccessRequest, CurrentRequest, GrantEvent, Notice, User
+from approvals.models import AccessRequest, GrantEvent, Notice, User
+from approvals.selectors import requests
 
 
 @dataclass(frozen=True)
@@ -25,8 +23,8 @@ class Facts:
 
     @property
     def owner(self) -> User:
-        """Return who owns the resource (loaded with the revisions)."""
-        return self.record.entitlement.resource.owner
+        """Return who owns the resource (one query)."""
+        return User.objects.get(owned_resources__entitlements=self.record.entitlement_id)
 
 
 @dataclass(frozen=True)
@@ -51,21 +49,10 @@ def told(request_id: uuid.UUID, *, person: int) -> list[Told]:
 
 def facts(request_id: uuid.UUID, *, revision: int) -> Facts | None:
     """Return a revision and the newest one (one query); None where there is no such revision."""
-    newest = CurrentRequest.objects.filter(request_id=request_id).values("record_id")
-    rows = list(
-        AccessRequest.objects.filter(request_id=request_id)
-        .filter(Q(revision=revision) | Q(id__in=newest))
-        .select_related("entitlement__resource__owner")
-        .order_by("revision")
-    )
+    rows = requests.with_newest(request_id, revision=revision)
     if not rows or rows[0].revision != revision:
         return None
     return Facts(event=rows[0], record=rows[-1])
-
-
-def ending(request_id: uuid.UUID) -> AccessRequest | None:
-    """Return the revision that ended the access, which knows by whom and why (one query)."""
-    return AccessRequest.objects.filter(request_id=request_id, event=Event.ENDED).first()
 
 
 def failed_removals(request_id: uuid.UUID) -> int:

@@ -92,19 +92,27 @@ class AppendOnly(models.Model):
     def insert(cls, rows: Sequence[Self]) -> None:
         """Insert rows in one statement. Raises: MutationBlocked when one exists already.
 
-        The statement is the same for one row and for hundreds, one array per column, so that it is
-        built and parsed once: records are written all the time.
+        Records are written all the time, so there are two constant statements, built and parsed
+        once: one with a value per column for a single row, one with an array per column for many.
         """
         fields = _inserted(cls)
-        parameters: list[list[Any]] = [[] for _ in fields]
+        values: list[list[Any]] = []
         for row in rows:
             if not row._state.adding:
                 raise MutationBlocked(cls, "insert of an existing row")
-            for column, (name, convert) in zip(parameters, fields, strict=True):
-                value = getattr(row, name)
-                column.append(convert(value) if convert else value)
+            found = [getattr(row, name) for name, _ in fields]
+            values.append(
+                [
+                    convert(value) if convert else value
+                    for value, (_, convert) in zip(found, fields, strict=True)
+                ]
+            )
+        if not values:
+            return
+        many = len(values) > 1
+        parameters: list[Any] = [list(column) for column in zip(*values, strict=True)]
         with connection.cursor() as cursor:
-            cursor.execute(_insert_statement(cls), parameters)
+            cursor.execute(_insert_statement(cls, many=many), parameters if many else values[0])
             for row, (pk, recorded_at) in zip(rows, cursor.fetchall(), strict=True):
                 row.pk, row.recorded_at = pk, recorded_at
                 row._state.adding = False
@@ -133,13 +141,13 @@ def _inserted_fields(model: type[AppendOnly]) -> list["models.Field[Any, Any]"]:
 
 
 @cache
-def _insert_statement(model: type[AppendOnly]) -> str:
+def _insert_statement(model: type[AppendOnly], *, many: bool) -> str:
     fields = _inserted_fields(model)
     names = ", ".join(f'"{field.column}"' for field in fields)
-    arrays = ", ".join(
-        f"%s::{(field.db_type(connection) or '').split('(')[0]}[]" for field in fields
-    )
-    return (
-        f"INSERT INTO {model._meta.db_table} ({names})"  # noqa: S608 - names of columns
-        f" SELECT * FROM unnest({arrays}) RETURNING id, recorded_at"
-    )
+    if many:
+        arrays = (f"%s::{(field.db_type(connection) or '').split('(')[0]}[]" for field in fields)
+        rows = f"SELECT * FROM unnest({', '.join(arrays)})"
+    else:
+        rows = f"VALUES ({', '.join(['%s'] * len(fields))})"
+    table = model._meta.db_table
+    return f"INSERT INTO {table} ({names}) {rows} RETURNING id, recorded_at"

@@ -27,7 +27,7 @@ from jitportal.embedded.terminal import Closed, Terminal
 
 FIRST_PORT = 8000
 READY_SECONDS = 90
-CELERY_WORKERS = {"due": 2, "provisioning": 8, "notices": 4}  # queue -> threads
+CELERY_WORKERS = {"due": 2, "provisioning": 8, "notices": 2}  # queue -> threads
 PEOPLE_TABLE = "approvals_user"
 SCHEDULER = "jitportal.schedule:LeadingScheduler"  # keeps nothing in a file
 

@@ -127,7 +127,7 @@ def test_silence_is_told_with_whom_it_moved_to(client: Client, world: World) -> 
     escalation.advance(record.request_id, now=record.due_at)
     client.force_login(world.alice)
     page = _page(client, record)
-    assert "<b>Escalated</b> Bob, Erin may decide now" in page
+    assert "<b>Escalated</b> to Erin" in page
     assert "level 1, Manager, was silent for 1 m" in page
     escalation.advance(record.request_id, now=record.due_at + timedelta(minutes=5))
     page = _page(client, record)

@@ -22,7 +22,8 @@ from tests.world import World
 
 def filters(**more: Any) -> Filters:
     today = timezone.localdate()
-    return Filters(**({"first": today - timedelta(days=1), "last": today, "zone": UTC} | more))
+    values: dict[str, Any] = {"first": today - timedelta(days=1), "last": today, "zone": UTC}
+    return Filters(**(values | more))
 
 
 def rows(name: str, chosen: Filters | None = None) -> list[dict[str, Any]]:

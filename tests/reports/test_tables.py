@@ -58,7 +58,5 @@ def test_moments_are_written_with_their_offset() -> None:
 
 def test_names_with_moments_make_one_cell() -> None:
     cell = (("Bob", NOON), ("=Carol", NOON.astimezone(timezone(timedelta(hours=5)))))
-    assert line(cell) == [
-        "Bob 2026-11-24T13:00:00.000+01:00; =Carol 2026-11-24T13:00:00.000+01:00"
-    ]
+    assert line(cell) == ["Bob 2026-11-24T13:00:00.000+01:00; =Carol 2026-11-24T13:00:00.000+01:00"]
     assert line((("=Carol", None),)) == ["'=Carol"]

@@ -1,7 +1,7 @@
 """Letters about the access itself: there, ending, gone, not made, not removed."""
 
 from approvals.domain.states import EndReason
-from approvals.selectors import telling
+from approvals.selectors import requests, telling
 from approvals.services import provisioning, wording
 from approvals.services.letters.letter import NAME_MOST, Case, Fact, Letter
 from approvals.services.wording import short
@@ -66,7 +66,7 @@ _END_WORDS = {
 def ended(case: Case) -> Letter:
     """Say that the target confirmed the end: when it was due, when it came, what was cut."""
     event = case.event
-    ending = telling.ending(event.request_id)
+    ending = requests.ending(event.request_id)
     why = _END_WORDS[EndReason(event.end_reason)]
     if ending is not None and ending.actor_id is not None:
         why += f" by {short(ending.actor_name, NAME_MOST)}"
