@@ -10,7 +10,7 @@ from approvals.portal import errors
 handler500 = "approvals.portal.errors.server_error"
 urlpatterns = [
     # An address is the directory's to change: it decides who gets a person's notices.
-    path("accounts/email/", errors.not_here, name="account_email"),
+    path("accounts/email/", errors.not_here, name="no_email_form"),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=static("jitportal/favicon.svg")), name="favicon"),

@@ -146,7 +146,7 @@ def _insert_statement(model: type[AppendOnly], *, many: bool) -> str:
     names = ", ".join(f'"{field.column}"' for field in fields)
     if many:
         arrays = (f"%s::{(field.db_type(connection) or '').split('(')[0]}[]" for field in fields)
-        rows = f"SELECT * FROM unnest({', '.join(arrays)})"
+        rows = f"SELECT * FROM unnest({', '.join(arrays)})"  # noqa: S608
     else:
         rows = f"VALUES ({', '.join(['%s'] * len(fields))})"
     table = model._meta.db_table

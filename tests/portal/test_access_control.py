@@ -94,6 +94,7 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "account_change_password": {"GET": (302,) * 7, "POST": (302,) * 7},
     "account_set_password": {"GET": (302, *(200,) * 6), "POST": (302, *(200,) * 6)},
     "account_email": {"GET": (404,) * 7, "POST": (404,) * 7},
+    "no_email_form": {"GET": (404,) * 7, "POST": (404,) * 7},
 }
 #: Everything in the admin is for operators; what they may do there has tests of its own.
 OPERATORS_ONLY = "admin:*"
