@@ -5,8 +5,10 @@ import sys
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.views.decorators.http import require_http_methods
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
 def not_here(request: HttpRequest) -> HttpResponse:
     """Answer 404 for what a library brings and this portal does not offer."""
     raise Http404

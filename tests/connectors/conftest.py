@@ -151,3 +151,13 @@ def world(cluster: Cluster, superuser: psycopg.Connection[Any], verifier: str) -
     )
     for person in people:
         superuser.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(person)))
+
+
+@pytest.fixture(autouse=True)
+def the_portals_own_store_comes_back() -> Iterator[None]:
+    """Tests here put in stores of their own; what the process registered at start returns."""
+    from approvals.connectors import portal
+
+    before = portal._store
+    yield
+    portal.use(before)
