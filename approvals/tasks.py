@@ -57,7 +57,7 @@ def _sweep() -> None:
             return
         if ended:
             continue
-        next_at = due.next_moment()
+        next_at = due.next_moment(lanes=["due"])
         if next_at is None:
             return
         pause = (next_at - clock.now()) / timedelta(seconds=1)

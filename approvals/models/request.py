@@ -7,12 +7,13 @@ follow the newest one, so that of two concurrent ones exactly one is written.
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import Enum
+from functools import cache
 from typing import Any, ClassVar, Self
 
-from django.db import models
+from django.db import connection, models
+from django.db.models.base import ModelState
 from django.db.models.functions import Cast, Right
 from django_fsm import RETURN_VALUE, FSMField, transition
 
@@ -22,6 +23,7 @@ from approvals.domain.states import EndReason, State
 from approvals.models.catalogue import Entitlement
 from audit.domain import canonical
 from audit.models import AppendOnly
+from audit.models.append_only import column_types, columns
 
 _NOT_HASHED = {"id", "recorded_at", "hash"}
 _REFERENCE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -94,6 +96,8 @@ class AccessRequest(AppendOnly):
     comment = models.TextField(blank=True)
     detail = models.JSONField(default=dict)
 
+    _before: "AccessRequest | None" = None  # the revision that this one was made of, in memory only
+
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["-occurred_at", "-id"], name="request_newest"),
@@ -160,22 +164,26 @@ class AccessRequest(AppendOnly):
         Call the transition on it and save it. `comment` and `detail` are the event's own and do not
         carry over.
         """
-        values = {
-            field.attname: getattr(self, field.attname)
-            for field in self._meta.concrete_fields
-            if field.attname not in {"id", "recorded_at", "hash", "previous_hash"}
-        }
-        values |= {
-            "revision": self.revision + 1,
-            "event": str(event),
-            "actor_id": actor.pk if actor else None,
-            "actor_name": actor.get_full_name() if actor else "portal",
-            "occurred_at": now,
-            "previous_hash": bytes(self.hash),
-            "comment": comment,
-            "detail": {},
-        }
-        return type(self)(**(values | changes))
+        if unknown := changes.keys() - _names():
+            raise TypeError(f"a revision has no {', '.join(sorted(unknown))}")
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new.__dict__.update(
+            _state=ModelState(),
+            _before=self,
+            id=None,
+            recorded_at=None,
+            revision=self.revision + 1,
+            event=str(event),
+            actor_id=actor.pk if actor else None,
+            actor_name=actor.get_full_name() if actor else "portal",
+            occurred_at=now,
+            previous_hash=bytes(self.hash),
+            comment=comment,
+            detail={},
+        )
+        new.__dict__.update(changes)
+        return new
 
     def content_hash(self) -> bytes:
         """Return SHA-256 over this revision's columns as canonical JSON (RFC 8785).
@@ -183,19 +191,50 @@ class AccessRequest(AppendOnly):
         `previous_hash` is one of them, so that each revision commits to all before it.
         """
         content = {
-            field.attname: _plain(getattr(self, field.attname))
-            for field in self._meta.concrete_fields
-            if field.attname not in _NOT_HASHED
+            name: plain(value) if plain and value is not None else value
+            for name, plain in _hashed()
+            for value in [getattr(self, name)]
         }
-        return hashlib.sha256(canonical.dumps(content)).digest()
+        # All other columns are texts, whole numbers and null, which either encoder writes alike.
+        plain_json = canonical.is_plain(self.detail) and canonical.is_plain(self.target)
+        encode = canonical.dumps_plain if plain_json else canonical.dumps
+        return hashlib.sha256(encode(content)).digest()
 
     @classmethod
     def insert(cls, rows: Sequence[Self]) -> None:
-        """Insert revisions of different requests with their hashes, in one statement."""
+        """Insert revisions of different requests with their hashes, in one statement.
+
+        Where many follow earlier revisions, as in a sweep, only what has changed is sent; the rest
+        is copied by the database from the row before, which can't have changed.
+        """
         for row in rows:
             if row._state.adding:
                 row.hash = row.content_hash()
-        super().insert(rows)
+        if len(rows) > 1 and all(row._state.adding and row._before is not None for row in rows):
+            cls._insert_following(rows)
+        else:
+            super().insert(rows)
+
+    @classmethod
+    def _insert_following(cls, rows: Sequence[Self]) -> None:
+        fields = columns(cls)
+        changed = tuple(
+            index
+            for index, (name, _) in enumerate(fields)
+            if any(getattr(row, name) != getattr(row._before, name) for row in rows)
+        )
+        parameters: list[list[Any]] = [[row._before.pk for row in rows if row._before]]
+        for index in changed:
+            name, convert = fields[index]
+            values = [getattr(row, name) for row in rows]
+            parameters.append([convert(value) for value in values] if convert else values)
+        with connection.cursor() as cursor:
+            cursor.execute(_following_statement(changed), parameters)
+            written = {key: (pk, at) for pk, at, key in cursor.fetchall()}
+        for row in rows:
+            row.pk, row.recorded_at = written[row.request_id]
+            row._state.adding = False
+            row._state.db = connection.alias
 
     @transition(field=state, source=states.sources("approve"), target=State.APPROVED)
     def approve(self) -> None:
@@ -252,11 +291,50 @@ class AccessRequest(AppendOnly):
         return self.policy_record.document
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
-    return str(value) if isinstance(value, Enum) else value
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _hex(value: bytes | memoryview) -> str:
+    return bytes(value).hex()
+
+
+_PLAIN: dict[type[Any], Callable[[Any], Any]] = {
+    models.DateTimeField: _utc,
+    models.UUIDField: str,
+    models.BinaryField: _hex,
+    models.CharField: str,
+    FSMField: str,
+}
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(field.attname for field in AccessRequest._meta.concrete_fields)
+
+
+@cache
+def _hashed() -> list[tuple[str, Callable[[Any], Any] | None]]:
+    """Return the columns that a hash covers, and how each becomes plain JSON."""
+    return [
+        (field.attname, _PLAIN.get(type(field)))
+        for field in AccessRequest._meta.concrete_fields
+        if field.attname not in _NOT_HASHED
+    ]
+
+
+@cache
+def _following_statement(changed: tuple[int, ...]) -> str:
+    names = [name for name, _ in columns(AccessRequest)]
+    types = column_types(AccessRequest)
+    given = {names[index] for index in changed}
+    targets = ", ".join(f'"{name}"' for name in names)
+    sources = ", ".join(f'v."{name}"' if name in given else f'r."{name}"' for name in names)
+    arrays = ", ".join(["%s::bigint[]", *(f"%s::{types[index]}[]" for index in changed)])
+    labels = ", ".join(["before_id", *(f'"{names[index]}"' for index in changed)])
+    return (
+        f"INSERT INTO approvals_accessrequest ({targets}) SELECT {sources}"  # noqa: S608
+        f" FROM unnest({arrays}) v({labels})"
+        " JOIN approvals_accessrequest r ON r.id = v.before_id"
+        " RETURNING id, recorded_at, request_id"
+    )

@@ -28,7 +28,9 @@ class OutboxItem(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["lane", "not_before", "id"], name="outbox_due"),
             models.Index(
-                Greatest("not_before", Coalesce("leased_until", "not_before")), name="outbox_next"
+                "lane",
+                Greatest("not_before", Coalesce("leased_until", "not_before")),
+                name="outbox_next",
             ),
             models.Index(fields=["key", "id"], name="outbox_key", condition=~models.Q(key="")),
         ]

@@ -164,14 +164,3 @@ def retry_now(pk: int, *, now: datetime) -> bool:
     """Let a waiting item be tried at once; return whether there was one."""
     changed = OutboxItem.objects.filter(pk=pk).update(not_before=now, leased_until=None)
     return bool(changed)
-
-
-def next_due() -> datetime | None:
-    """Return the moment at which the next item may be claimed, over all lanes."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT min(greatest(not_before, coalesce(leased_until, not_before)))"
-            " FROM approvals_outboxitem"
-        )
-        moment: datetime | None = cursor.fetchone()[0]
-    return moment

@@ -1,6 +1,7 @@
 """What the clock asks for: which moments are due, and when the next one is."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import connection
@@ -45,14 +46,18 @@ _NEXT = """
 SELECT least(
     (SELECT min(due_at) FROM approvals_currentrequest WHERE state = 'active'),
     (SELECT min(due_at) FROM approvals_currentrequest WHERE state = 'pending'),
-    (SELECT min(greatest(not_before, coalesce(leased_until, not_before)))
-     FROM approvals_outboxitem))
+    (SELECT min(soonest) FROM unnest(%s::text[]) lane, LATERAL (
+        SELECT min(greatest(not_before, coalesce(leased_until, not_before))) AS soonest
+        FROM approvals_outboxitem o WHERE o.lane = lane.lane) each_lane))
 """
 
 
-def next_moment() -> datetime | None:
-    """Return when the next thing is due, past or future; None when nothing ever is (one query)."""
+def next_moment(*, lanes: Sequence[str] = queue.LANES) -> datetime | None:
+    """Return when the next thing is due, past or future; None when nothing ever is (one query).
+
+    Of the outbox only the items of `lanes` count.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT)
+        cursor.execute(_NEXT, [list(lanes)])
         moment: datetime | None = cursor.fetchone()[0]
     return moment

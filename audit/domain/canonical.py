@@ -18,13 +18,17 @@ def dumps(value: Any) -> bytes:
     standard library's encoder; its output is the same bytes (a test compares them).
     Raises: rfc8785.CanonicalizationError for what JSON can't say (NaN, numbers of 2^53 and more).
     """
-    if _is_plain(value):
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return text.encode()
-    return rfc8785.dumps(value)
+    return dumps_plain(value) if is_plain(value) else rfc8785.dumps(value)
 
 
-def _is_plain(value: Any) -> bool:
+def dumps_plain(value: Any) -> bytes:
+    """Return the canonical JSON of a value that is known to be plain."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether the standard library's encoder writes this value canonically."""
     kind = type(value)
     if kind is str or value is None or kind is bool:
         return True
@@ -32,8 +36,8 @@ def _is_plain(value: Any) -> bool:
         return bool(-_MOST < value < _MOST)
     if kind is dict:
         return all(
-            type(key) is str and key.isascii() and _is_plain(item) for key, item in value.items()
+            type(key) is str and key.isascii() and is_plain(item) for key, item in value.items()
         )
     if kind is list:
-        return all(map(_is_plain, value))
+        return all(map(is_plain, value))
     return False

@@ -95,7 +95,7 @@ class AppendOnly(models.Model):
         Records are written all the time, so there are two constant statements, built and parsed
         once: one with a value per column for a single row, one with an array per column for many.
         """
-        fields = _inserted(cls)
+        fields = columns(cls)
         values: list[list[Any]] = []
         for row in rows:
             if not row._state.adding:
@@ -124,7 +124,7 @@ class AppendOnly(models.Model):
 
 
 @cache
-def _inserted(model: type[AppendOnly]) -> list[tuple[str, Callable[[Any], Any] | None]]:
+def columns(model: type[AppendOnly]) -> list[tuple[str, Callable[[Any], Any] | None]]:
     """Return the columns that an insert gives, and how a value is turned into what is sent."""
 
     def converter(field: "models.Field[Any, Any]") -> Callable[[Any], Any] | None:
@@ -132,22 +132,28 @@ def _inserted(model: type[AppendOnly]) -> list[tuple[str, Callable[[Any], Any] |
             return json.dumps
         return str if isinstance(field, models.CharField | models.TextField) else None
 
-    return [(field.attname, converter(field)) for field in _inserted_fields(model)]
+    return [(field.attname, converter(field)) for field in _given(model)]
 
 
-def _inserted_fields(model: type[AppendOnly]) -> list["models.Field[Any, Any]"]:
+@cache
+def column_types(model: type[AppendOnly]) -> list[str]:
+    """Return the PostgreSQL type of each of `columns`, without lengths."""
+    return [(field.db_type(connection) or "").split("(")[0] for field in _given(model)]
+
+
+def _given(model: type[AppendOnly]) -> list["models.Field[Any, Any]"]:
     fields = model._meta.concrete_fields
     return [field for field in fields if field.attname not in {"id", "recorded_at"}]
 
 
 @cache
 def _insert_statement(model: type[AppendOnly], *, many: bool) -> str:
-    fields = _inserted_fields(model)
-    names = ", ".join(f'"{field.column}"' for field in fields)
+    names = ", ".join(f'"{name}"' for name, _ in columns(model))
+    types = column_types(model)
     if many:
-        arrays = (f"%s::{(field.db_type(connection) or '').split('(')[0]}[]" for field in fields)
-        rows = f"SELECT * FROM unnest({', '.join(arrays)})"  # noqa: S608
+        arrays = ", ".join(f"%s::{kind}[]" for kind in types)
+        rows = f"SELECT * FROM unnest({arrays})"  # noqa: S608
     else:
-        rows = f"VALUES ({', '.join(['%s'] * len(fields))})"
+        rows = f"VALUES ({', '.join(['%s'] * len(types))})"
     table = model._meta.db_table
     return f"INSERT INTO {table} ({names}) {rows} RETURNING id, recorded_at"
