@@ -14,6 +14,8 @@ from django.template.loader import get_template
 from tests.architecture.test_docs import PRODUCT, ROOT, files
 
 LINES_MOST = 400
+#: One file on purpose: an auditor carries it away and runs it alone.
+ONE_FILE = {"audit/domain/verifier.py"}
 TOP = {
     "manage.py", "pyproject.toml", "README.md", "jitportal", "approvals", "audit", "templates",
     "tests", "docs", "Makefile", ".ci", ".gitignore", "requirements.lock", "requirements-dev.lock",
@@ -43,7 +45,8 @@ def test_no_module_is_too_long() -> None:
     long = {
         name: count
         for name in modules(migrations=False)
-        if (count := len((ROOT / name).read_text(encoding="utf-8").splitlines())) > LINES_MOST
+        if name not in ONE_FILE
+        and (count := len((ROOT / name).read_text(encoding="utf-8").splitlines())) > LINES_MOST
     }
     assert long == {}
 

@@ -1,0 +1,1156 @@
+#!/usr/bin/env python3
+"""Verify a ledger offline: a whole export, or one entry's proof.
+
+    python verifier.py export DIR [--old CHECKPOINT] [--policy FILE | --vkey KEY ...]
+    python verifier.py proof FILE --entry FILE [--payload FILE] [--policy FILE | --vkey KEY ...]
+
+This one file is the whole program: it needs Python 3.11 or newer and the `cryptography` package,
+and shares no code with the portal that wrote the log, so that a mistake there is not repeated here.
+
+`export` reads DIR/checkpoint, DIR/tile/... and, where it is there, DIR/payloads.jsonl. From the
+entries alone it computes every tile and the root again, follows every object's revisions by number
+and hash, checks every value against its commitment, and, with --old, that the history begins with
+the one that an earlier checkpoint vouches for. Only this proves that nothing is missing.
+`proof` shows that one entry is in the log that a checkpoint vouches for.
+
+Exit status: 0 all of it holds, 1 something doesn't (the first bad record is named), 2 it could not
+be looked at: wrong arguments, no such file, no key.
+
+Source: RFC 6962, RFC 8032, RFC 8785; C2SP signed-note, tlog-checkpoint, tlog-tiles, tlog-proof,
+tlog-policy, tlog-cosignature.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import hmac
+import json
+import os
+import re
+import sqlite3
+import struct
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any
+
+HASH = 32
+WIDTH = 256
+CHUNK_BUNDLES = 16
+SHOWN_MOST = 20
+LISTED_MOST = 1000
+NOTE_BYTES_MOST = 1_000_000
+LINE_BYTES_MOST = 1 << 26
+EMPTY_ROOT = sha256(b"").digest()
+ED25519, COSIGNATURE, ML_DSA_44 = 0x01, 0x04, 0x06
+KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
+
+
+class Broken(Exception):
+    """What was given is wrong, changed or not by whom it says."""
+
+
+class Unusable(Exception):
+    """Nothing could be verified: an argument, a file or a key is missing."""
+
+
+# -- strict readers: one spelling for one value
+
+
+def decimal(text: str) -> int:
+    """Return the number that digits without leading zeros spell."""
+    if not re.fullmatch(r"0|[1-9][0-9]{0,18}", text) or int(text) >= 2**63:
+        raise Broken(f"{text[:40]!r} is not a number")
+    return int(text)
+
+
+def unbase64(text: str, *, size: int | None = None) -> bytes:
+    """Return the bytes of a canonical base64 text."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Broken(f"{text[:60]!r} is not base64") from error
+    if base64.b64encode(data).decode() != text or size not in (None, len(data)):
+        raise Broken(f"{text[:60]!r} is not the base64 of {size or 'any'} bytes")
+    return data
+
+
+def utf8(data: bytes) -> str:
+    """Return data as text."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise Broken("a file that should be text is not UTF-8") from error
+
+
+def canonical(value: Any) -> bytes:
+    """Return the RFC 8785 form of texts, whole numbers, booleans, nulls, lists and objects."""
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
+        return b"{" + b",".join(canonical(n) + b":" + canonical(value[n]) for n in names) + b"}"
+    if isinstance(value, list):
+        return b"[" + b",".join(map(canonical, value)) + b"]"
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) >= 2**53):
+        raise Broken("a number that the ledger doesn't use")
+    try:
+        return json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise Broken("a text that is not Unicode") from error
+
+
+def parse(data: bytes) -> Any:
+    """Return the value of canonical JSON bytes, of which every byte counts."""
+    try:
+        value = json.loads(data)
+        same = canonical(value) == data
+    except (ValueError, RecursionError) as error:
+        raise Broken("not JSON") from error
+    if not same:
+        raise Broken("not canonical JSON")
+    return value
+
+
+# -- keys, notes, policies
+
+
+@dataclass(frozen=True)
+class Key:
+    """A public key: a log's (Ed25519 or ML-DSA-44) or a witness's (cosignature, ML-DSA-44)."""
+
+    name: str
+    kind: int
+    public: bytes
+
+    @property
+    def identity(self) -> tuple[str, bytes]:
+        """Return what a signature line names the key by."""
+        material = self.name.encode() + b"\n" + bytes([self.kind]) + self.public
+        return self.name, sha256(material).digest()[:4]
+
+    def verify(self, text: bytes, value: bytes) -> int | None:
+        """Return the time of a cosignature, None for a plain signature.
+
+        Raises: Broken when it is not this key's signature on a checkpoint's text.
+        """
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+
+        at = None
+        try:
+            if self.kind != ED25519:
+                at, value = int.from_bytes(value[:8], "big"), value[8:]
+                if at >= 2**63:
+                    raise ValueError("a time beyond what the format allows")
+            if self.kind == ML_DSA_44:
+                self._verify_ml_dsa(text, at or 0, value)
+            else:
+                head = b"" if at is None else b"cosignature/v1\ntime %d\n" % at
+                ed25519.Ed25519PublicKey.from_public_bytes(self.public).verify(value, head + text)
+        except (InvalidSignature, ValueError) as error:
+            raise Broken(f"a signature in the name of {self.name} is not by its key") from error
+        return at
+
+    def _verify_ml_dsa(self, text: bytes, at: int, value: bytes) -> None:
+        from cryptography.exceptions import UnsupportedAlgorithm
+
+        said = read_checkpoint(text)
+        origin, name = said.origin.encode(), self.name.encode()
+        message = (
+            b"subtree/v1\n\x00"
+            + (bytes([len(name)]) + name + at.to_bytes(8, "big"))
+            + (bytes([len(origin)]) + origin + bytes(8) + said.size.to_bytes(8, "big") + said.root)
+        )
+        try:
+            from cryptography.hazmat.primitives.asymmetric import mldsa
+
+            mldsa.MLDSA44PublicKey.from_public_bytes(self.public).verify(value, message)
+        except (ImportError, AttributeError, UnsupportedAlgorithm) as error:
+            raise Unusable(
+                f"the key of {self.name} is ML-DSA-44, which the installed cryptography lacks"
+            ) from error
+
+
+def is_name(text: str) -> bool:
+    """Return whether a key may have this name."""
+    return bool(text) and "+" not in text and not any(c.isspace() or c < " " for c in text)
+
+
+def read_key(vkey: str) -> Key:
+    """Return the key that a vkey (name+id+base64) holds."""
+    parts = vkey.split("+", 2)
+    if len(parts) != 3 or not is_name(parts[0]):
+        raise Broken(f"{vkey[:80]!r} is no verifier key")
+    data = unbase64(parts[2])
+    if not data or len(data) - 1 != KEY_BYTES.get(data[0]):
+        raise Broken(f"the key of {parts[0]} is of no known kind")
+    key = Key(parts[0], data[0], data[1:])
+    if key.identity[1].hex() != parts[1]:
+        raise Broken(f"the id of the key of {key.name} is not that key's")
+    return key
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint says, and by whom it is signed (cosigner -> seconds since 1970)."""
+
+    origin: str
+    size: int
+    root: bytes
+    cosigned: dict[str, int] = field(default_factory=dict)
+
+
+def read_checkpoint(text: bytes) -> Checkpoint:
+    """Return what a checkpoint's text says; nothing is verified."""
+    lines = utf8(text).split("\n")
+    if lines.pop() or len(lines) < 3 or not all(lines):
+        raise Broken("a checkpoint has at least three lines, none of them empty")
+    found = Checkpoint(lines[0], decimal(lines[1]), unbase64(lines[2], size=HASH))
+    if found.size == 0 and found.root != EMPTY_ROOT:
+        raise Broken("a checkpoint of size 0 has the root of the empty tree")
+    return found
+
+
+def read_note(message: bytes) -> tuple[bytes, list[tuple[tuple[str, bytes], bytes]]]:
+    """Return a note's text and, for each signature line, the key's identity and the signature."""
+    whole = utf8(message)
+    text, blank, rest = whole.rpartition("\n\n")
+    if len(message) > NOTE_BYTES_MOST or any(c < " " and c != "\n" for c in whole):
+        raise Broken("a checkpoint is too long or has control characters")
+    if not blank or not rest.endswith("\n"):
+        raise Broken("a checkpoint is text, an empty line and signature lines")
+    signatures = []
+    for line in rest[:-1].split("\n"):
+        words = line.split(" ")
+        if len(words) != 3 or words[0] != "—" or not is_name(words[1]):
+            raise Broken(f"{line[:60]!r} is no signature line")
+        data = unbase64(words[2])
+        if len(data) < 5:
+            raise Broken(f"the signature of {words[1]} is too short")
+        signatures.append(((words[1], data[:4]), data[4:]))
+    return (text + "\n").encode(), signatures
+
+
+@dataclass
+class Trust:
+    """Whom to believe: logs, witnesses by name, groups (least, members) and the quorum."""
+
+    source: str
+    quorum: str = "none"
+    logs: list[Key] = field(default_factory=list)
+    witnesses: dict[str, Key] = field(default_factory=dict)
+    groups: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+
+    def witnessed(self, name: str, by: dict[str, int]) -> bool:
+        """Return whether a witness or group (or "none") has witnessed."""
+        if name not in self.groups:
+            return name == "none" or name in by
+        least, members = self.groups[name]
+        return sum(self.witnessed(member, by) for member in members) >= least
+
+    def check(self, message: bytes, *, quorum: bool = True) -> Checkpoint:
+        """Return a checkpoint that a trusted log signed and, if asked, the quorum cosigned."""
+        text, signatures = read_note(message)
+        said = read_checkpoint(text)
+        logs = {key.identity: key for key in self.logs if key.name == said.origin}
+        if not logs:
+            raise Broken(f"the checkpoint is of {said.origin!r}, of which no key was given")
+        cosigned: dict[str, int] = {}
+        signed = False
+        names = {key.identity: name for name, key in self.witnesses.items()}
+        for identity, value in signatures:
+            if identity in logs:
+                logs[identity].verify(text, value)
+                signed = True
+            if identity in names:
+                at = self.witnesses[names[identity]].verify(text, value)
+                cosigned[names[identity]] = at or 0
+        if not signed:
+            raise Broken(f"no signature on the checkpoint is by a given key of {said.origin}")
+        if quorum and not self.witnessed(self.quorum, cosigned):
+            by = ", ".join(sorted(cosigned)) or "nobody"
+            raise Broken(f"too few witnesses cosigned: {self.quorum} is needed, there is {by}")
+        return Checkpoint(said.origin, said.size, said.root, cosigned)
+
+
+def trust_keys(vkeys: list[str]) -> Trust:
+    """Return the trust in these keys: one of the Ed25519 logs must have signed, and all others."""
+    trust = Trust("the keys given")
+    for vkey in vkeys:
+        key = read_key(vkey.strip())
+        if key.kind == ED25519:
+            trust.logs.append(key)
+        else:
+            trust.witnesses[key.name] = key
+    if not trust.logs:
+        raise Broken("none of the keys is a log's")
+    if trust.witnesses:
+        trust.quorum = "every given witness"
+        trust.groups[trust.quorum] = len(trust.witnesses), [*trust.witnesses]
+    return trust
+
+
+def trust_policy(data: bytes, *, source: str) -> Trust:
+    """Return the trust that a policy file describes."""
+    trust, quorums, members = Trust(source), 0, set[str]()
+    if not data.endswith(b"\n") or any((b < 0x20 and b not in b"\t\n") or b == 0x7F for b in data):
+        raise Broken("the policy is cut off or has control characters")
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        words = [word for word in re.split("[ \t]+", line) if word]
+        taken = {"none", *trust.witnesses, *trust.groups}
+        match words:
+            case []:
+                pass
+            case [word, *_] if word.startswith("#"):
+                pass
+            case ["log", vkey, *url] if len(url) < 2:
+                trust.logs.append(read_key(vkey))
+            case ["witness", name, vkey, *url] if len(url) < 2 and name not in taken:
+                trust.witnesses[name] = read_key(vkey)
+            case ["group", name, least, *of] if of and name not in taken:
+                if not taken - {"none"} >= set(of) or members & set(of) or len(set(of)) < len(of):
+                    raise Broken(f"the group {name} has members that it can't have")
+                members |= set(of)
+                count = {"any": 1, "all": len(of)}.get(least) or decimal(least)
+                if not 1 <= count <= len(of):
+                    raise Broken(f"the group {name} can't need {least}")
+                trust.groups[name] = count, of
+            case ["quorum", name] if name in taken:
+                trust.quorum, quorums = name, quorums + 1
+            case _:
+                raise Broken(f"{line[:80]!r} is no line of a policy")
+    _check_kinds(trust)
+    if quorums != 1:
+        raise Broken("a policy has exactly one quorum line")
+    return trust
+
+
+def _check_kinds(trust: Trust) -> None:
+    for keys, kinds in (
+        (trust.logs, (ED25519, ML_DSA_44)),
+        ([*trust.witnesses.values()], (COSIGNATURE, ML_DSA_44)),
+    ):
+        if any(key.kind not in kinds for key in keys):
+            raise Broken("a key in the policy is of the wrong kind for what it is used for")
+        if len({key.public for key in keys}) < len(keys):
+            raise Broken("a key stands in the policy twice")
+
+
+# -- the tree
+
+
+def climb(hashes: list[bytes]) -> bytes:
+    """Return the root over a power of two of hashes."""
+    fresh = sha256(b"\x01").copy  # copying a started hash is faster than starting one
+    while len(hashes) > 1:
+        pairs, above = iter(hashes), []
+        for left in pairs:
+            digest = fresh()
+            digest.update(left + next(pairs))
+            above.append(digest.digest())
+        hashes = above
+    return hashes[0]
+
+
+def fold(levels: list[list[bytes]]) -> bytes:
+    """Return the root of a tree of which these are the partial tiles, lowest level first."""
+    root: bytes | None = None
+    for hashes in levels:
+        end = len(hashes)
+        while end:
+            width = end & -end
+            peak = climb(hashes[end - width : end])
+            root = peak if root is None else sha256(b"\x01" + peak + root).digest()
+            end -= width
+    return EMPTY_ROOT if root is None else root
+
+
+def include(leaf: bytes, index: int, size: int, proof: list[bytes]) -> bytes:
+    """Return the root that an inclusion proof leads to."""
+    if not index < size:
+        raise Broken(f"leaf {index} is not in a log of {size}")
+    at, last, root = index, size - 1, leaf
+    for step in proof:
+        if last == 0:
+            raise Broken("the proof has too many hashes")
+        if at & 1 or at == last:
+            root = sha256(b"\x01" + step + root).digest()
+            while at and not at & 1:
+                at, last = at >> 1, last >> 1
+        else:
+            root = sha256(b"\x01" + root + step).digest()
+        at, last = at >> 1, last >> 1
+    if last:
+        raise Broken("the proof has too few hashes")
+    return root
+
+
+def tile_path(level: int | str, index: int, width: int) -> str:
+    """Return where a tile or an entry bundle is."""
+    digits = f"{index:03}"
+    digits = digits.zfill(-(-len(digits) // 3) * 3)
+    groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
+    partial = f".p/{width}" if width < WIDTH else ""
+    return f"tile/{level}/{'/'.join(['x' + group for group in groups[:-1]] + groups[-1:])}{partial}"
+
+
+def split_hashes(data: bytes) -> list[bytes]:
+    """Return the hashes of a tile."""
+    return [data[at : at + HASH] for at in range(0, len(data), HASH)]
+
+
+def read_tile(folder: Path, level: int | str, index: int, width: int) -> bytes | None:
+    """Return a tile's bytes, None when there is no such file."""
+    try:
+        return (folder / tile_path(level, index, width)).read_bytes()
+    except OSError:
+        return None
+
+
+def compare_tile(
+    folder: Path, level: int, index: int, hashes: list[bytes]
+) -> tuple[int, str] | None:
+    """Return the leaf and the words for the first hash in which a stored tile is wrong."""
+    path = tile_path(level, index, len(hashes))
+    stored = read_tile(folder, level, index, len(hashes))
+    span = WIDTH**level
+    first = index * WIDTH * span
+    if stored is None:
+        return first, f"{path} is missing"
+    if stored == b"".join(hashes):
+        return None
+    found = split_hashes(stored)
+    at = next((i for i, h in enumerate(hashes) if found[i : i + 1] != [h]), None)
+    if at is None:
+        return first, f"{path} is longer than it should be"
+    if level == 0:
+        return first + at, f"the entry's hash is not the one in {path}"
+    leaf = first + at * span
+    return leaf, f"{path}: hash {at}, over leaves {leaf} to {leaf + span - 1}, is wrong"
+
+
+# -- scanning: one chunk of bundles, in a process of its own where there are several
+
+
+#: The end of an entry's canonical bytes, from after its fields: object, prev, rev and type.
+LINK = re.compile(
+    rb'(\},"id":"[^"\\]+","model":"[^"\\]+","op":")[^"\\]+","prev":"([0-9a-f]{64})?",'
+    rb'"rev":([1-9][0-9]{0,15}),"type":"([a-z][a-z0-9_.]*)","v":1\}'
+)
+MEMBERS = {"actor", "at", "fields", "id", "model", "op", "prev", "rev", "type", "v"}
+#: Object, first leaf, its revision, its prev, flags; then the last revision and its hash.
+HEAD = struct.Struct(">16sQQ64sBQ64s")
+STARTS, ERASES = 1, 2
+Problem = tuple[int | None, str]
+Gap = tuple[int, bytes, int, str]
+
+
+@dataclass
+class Chunk:
+    """What one chunk of bundles came to."""
+
+    roots: list[bytes] = field(default_factory=list)
+    tail: list[bytes] = field(default_factory=list)
+    heads: dict[int, bytes] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    erasures: list[Gap] = field(default_factory=list)
+    entries: int = 0
+    foreign: int = 0
+    first_foreign: int = -1
+    values: int = 0
+
+
+#: What is known of an object whose newest entry is the one with the digest that this is kept under:
+#: its id and model up to the op, how its next revision's entry ends, and its newest revision.
+State = tuple[bytes, bytes, int]
+
+
+@dataclass
+class Order:
+    """Each object's first and newest entry inside one chunk, and the rules between."""
+
+    chunk: Chunk
+    first: dict[bytes, tuple[int, int, bytes, int]] = field(default_factory=dict)
+    newest: dict[bytes, State] = field(default_factory=dict)
+    ends: dict[int, bytes] = field(default_factory=dict)
+
+    def follow(self, leaf: int, entries: list[bytes]) -> None:
+        """Check that each entry continues its object's previous entry.
+
+        This is the hot loop: the next revision of an object that the chunk has seen is recognised
+        by its end alone, where canonical JSON puts id, model, op, prev, rev and type.
+        """
+        newest, ends, fresh = self.newest, self.ends, sha256().copy
+        for entry in entries:
+            hashed = fresh()
+            hashed.update(entry)
+            digest = hashed.hexdigest().encode()
+            at = entry.rfind(b'","prev":"') + 10
+            before = newest.pop(entry[at : at + 64], None)
+            if before is None or entry[at + 64 :] != before[1] or entry.rfind(before[0]) < 0:
+                self._unusual(leaf, entry, digest, before)
+            else:
+                rev = before[2] + 1
+                newest[digest] = before[0], ends.get(rev) or self._end(rev), rev
+            leaf += 1
+
+    def _end(self, rev: int) -> bytes:
+        return self.ends.setdefault(rev, b'","rev":%d,"type":"rev","v":1}' % (rev + 1))
+
+    def _unusual(self, leaf: int, entry: bytes, digest: bytes, before: State | None) -> None:
+        """Check an entry that isn't simply the next revision of an object seen in this chunk."""
+        match = LINK.fullmatch(entry, max(0, entry.rfind(b'},"id":"')))
+        if not match or not entry.startswith(b'{"actor":"'):
+            if not self.chunk.foreign:
+                self.chunk.first_foreign = leaf
+            self.chunk.foreign += 1
+            return
+        name = match[1]
+        prev, rev, erases = match[2] or b"", int(match[3]), match[4] == b"erase"
+        if erases:
+            self._erasure(leaf, entry, name[2:-8], rev)
+        words = None
+        if bool(prev) is (rev == 1 and not erases):
+            words = f"revision {rev} has {'a' if prev else 'no'} prev"
+        elif before is None and name not in self.first:
+            self.first[name] = leaf, rev, prev, STARTS * (not prev) | ERASES * erases
+        elif before is None:
+            words = broken_link(prev, rev, erases, (b"", 0))
+        elif before[0] != name:
+            words = "its prev is an entry of another object"
+        else:
+            words = broken_link(prev, rev, erases, (prev, before[2]))
+        if words:
+            self.chunk.problems.append((leaf, words))
+        self.newest[digest] = name, self._end(rev), rev
+
+    def _erasure(self, leaf: int, entry: bytes, name: bytes, rev: int) -> None:
+        try:
+            fields = parse(entry)["fields"]
+        except (Broken, KeyError, TypeError):
+            fields = None
+        if not isinstance(fields, dict) or not fields:
+            self.chunk.problems.append((leaf, "the erasure doesn't say what it erases"))
+            return
+        self.chunk.erasures += [(leaf, name, rev, each) for each in fields]
+
+    def pack(self, buckets: int) -> dict[int, bytes]:
+        """Return each object's ends in this chunk, by bucket, in the order of their leaves."""
+        made: list[list[bytes]] = [[] for _ in range(buckets)]
+        newest = {name: (digest, rev) for digest, (name, _, rev) in self.newest.items()}
+        for name, (leaf, rev, prev, flags) in self.first.items():
+            if name not in newest:
+                continue  # another object's entry claimed it: that is a problem already
+            digest, last = newest[name]
+            short = sha256(name).digest()[:16]
+            made[short[0] % buckets].append(HEAD.pack(short, leaf, rev, prev, flags, last, digest))
+        return {bucket: b"".join(records) for bucket, records in enumerate(made) if records}
+
+
+def broken_link(
+    prev: bytes, rev: int, erases: bool, before: tuple[bytes, int] | None
+) -> str | None:
+    """Return what is wrong between an entry and its object's previous one."""
+    if before is None:
+        return "it follows an entry of its object that isn't there" if prev else None
+    if not prev:
+        return "it claims to be its object's first entry, and is not"
+    if prev != before[0]:
+        return "its prev is not the hash of its object's previous entry"
+    if rev != before[1] + (not erases):
+        return f"revision {rev} follows revision {before[1]}"
+    return None
+
+
+def split_bundle(data: bytes, width: int) -> tuple[list[bytes], str | None]:
+    """Return a bundle's entries, and what is wrong with it."""
+    entries: list[bytes] = []
+    at, end = 0, len(data)
+    while at + 1 < end:
+        stop = at + 2 + (data[at] << 8 | data[at + 1])
+        entries.append(data[at + 2 : stop])
+        at = stop
+    if at != end:
+        return entries[: -1 if at > end else None], "the bundle is cut off"
+    if len(entries) != width:
+        return entries[:width], f"the bundle has {len(entries)} entries, not {width}"
+    return entries, None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A chunk to scan: which bundles of which export, and its payload lines by leaf, if any."""
+
+    folder: Path
+    first: int
+    count: int
+    size: int
+    buckets: int
+    payloads: dict[int, bytes] | None
+
+
+def scan(job: Job) -> Chunk:
+    """Return what a chunk's entries come to, each checked against tiles and payloads."""
+    chunk = Chunk()
+    order = Order(chunk)
+    for index in range(job.first, job.first + job.count):
+        width = min(WIDTH, job.size - index * WIDTH)
+        leaf = index * WIDTH
+        data = read_tile(job.folder, "entries", index, width)
+        path = tile_path("entries", index, width)
+        entries, wrong = ([], "missing") if data is None else split_bundle(data, width)
+        if wrong:
+            chunk.problems.append((leaf + len(entries), f"{path}: {wrong}"))
+        hashes = hash_leaves(entries)
+        if not wrong and (problem := compare_tile(job.folder, 0, index, hashes)):
+            chunk.problems.append(problem)
+            wrong = problem[1]
+        if wrong:
+            # Go on with the stored hashes: if they lead to the root, it is the entry that is bad.
+            stored = read_tile(job.folder, 0, index, width) or b""
+            hashes = split_hashes(stored.ljust(width * HASH, b"\0")[: width * HASH])
+        if width == WIDTH:
+            chunk.roots.append(climb(hashes))
+        else:
+            chunk.tail = hashes
+        chunk.entries += len(entries)
+        order.follow(leaf, entries)
+        if job.payloads is not None:
+            for at, entry in enumerate(entries, leaf):
+                open_payload(chunk, at, entry, job.payloads.get(at))
+    chunk.heads = order.pack(job.buckets)
+    chunk.problems = sorted(chunk.problems, key=lambda p: p[0] or 0)[:SHOWN_MOST]
+    return chunk
+
+
+def hash_leaves(entries: list[bytes]) -> list[bytes]:
+    """Return the leaf hash of each entry."""
+    fresh, made = sha256(b"\x00").copy, []
+    for entry in entries:
+        digest = fresh()
+        digest.update(entry)
+        made.append(digest.digest())
+    return made
+
+
+def open_payload(chunk: Chunk, leaf: int, entry: bytes, line: bytes | None) -> None:
+    """Check an entry's form in full, and the values that came with it against its commitments."""
+    try:
+        said = parse(entry)
+        if set(said) != MEMBERS or type(said["rev"]) is not int:
+            raise Broken("the entry doesn't have the members it should")
+        fields = said["fields"] if said["type"] == "rev" else {}
+        held = parse(line)["fields"] if line else {}
+        for name, pair in held.items():
+            if name not in fields:
+                raise Broken(f"there is a value for {name}, to which the entry doesn't commit")
+            check_value(fields[name], name, pair)
+        object_name = canonical({"id": said["id"], "model": said["model"]})[1:-2]
+        chunk.values += len(held)
+        chunk.gaps += [(leaf, object_name, said["rev"], n) for n in fields if n not in held]
+    except Broken as error:
+        chunk.problems.append((leaf, str(error)))
+    except (KeyError, TypeError, AttributeError):
+        chunk.problems.append((leaf, "the entry or its payload doesn't have the members it should"))
+
+
+def check_value(commitment: str, name: str, pair: dict[str, Any]) -> None:
+    """Return if a value with its salt is what was committed to."""
+    if set(pair) != {"salt", "value"} or not re.fullmatch("[0-9a-f]{64}", pair["salt"]):
+        raise Broken(f"the payload of {name} is not a value and a 32-byte salt")
+    message = name.encode() + b"\x00" + canonical(pair["value"])
+    made = hmac.digest(bytes.fromhex(pair["salt"]), message, "sha256").hex()
+    if not hmac.compare_digest(made, commitment):
+        raise Broken(f"the value of {name} is not what the entry committed to")
+
+
+# -- the whole export
+
+
+@dataclass
+class Report:
+    """What was found; `problems` are the first of them by leaf."""
+
+    what: str
+    keys_from: str
+    checkpoint: Checkpoint | None = None
+    old: Checkpoint | None = None
+    entries: int = 0
+    foreign: int = 0
+    payloads: bool = False
+    values: int = 0
+    erased: int = 0
+    erased_listed: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    problem_count: int = 0
+    first_bad: str = ""
+    said: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, problem: Problem) -> None:
+        """Note a problem; those without a leaf come last."""
+        self.problem_count += 1
+        self.problems.append(problem)
+        self.problems.sort(key=lambda p: (p[0] is None, p[0] or 0))
+        del self.problems[SHOWN_MOST:]
+
+
+class Payloads:
+    """The payload lines, handed out in the order of their leaves."""
+
+    def __init__(self, path: Path, report: Report) -> None:
+        self._report = report
+        self._file = path.open("rb")
+        self._number = 0
+        self._newest = -1
+        self._next: tuple[int, bytes] | None = None
+        self._advance()
+
+    def _advance(self) -> None:
+        self._next = None
+        while line := self._file.readline(LINE_BYTES_MOST):
+            self._number += 1
+            match = re.search(rb',"leaf":(0|[1-9][0-9]{0,15})\}\n\Z', line)
+            if match and (leaf := int(match[1])) > self._newest:
+                self._newest = leaf
+                self._next = leaf, line[:-1]
+                return
+            words = "is out of order" if match else "is not a payload"
+            self._report.add((None, f"line {self._number} of the payloads {words}"))
+
+    def below(self, end: int) -> dict[int, bytes]:
+        """Return the lines of the leaves below `end` that weren't handed out yet."""
+        found = {}
+        while self._next and self._next[0] < end:
+            found[self._next[0]] = self._next[1]
+            self._advance()
+        return found
+
+    def close(self) -> None:
+        """Note lines that belong to no leaf."""
+        if self._next:
+            self._report.add((None, f"there are payloads for leaf {self._next[0]}, beyond the log"))
+        self._file.close()
+
+
+class Scan:
+    """One full scan; it keeps tiles' right edge, and everything about objects in files."""
+
+    def __init__(self, folder: Path, report: Report, checkpoint: Checkpoint) -> None:
+        self.folder = folder
+        self.report = report
+        self.size = checkpoint.size
+        self.root = checkpoint.root
+        self.edge: list[list[bytes]] = [[]]
+        self.done: list[int] = [0]
+        self.buckets = min(WIDTH, 1 + self.size // 20_000)
+        self.files: dict[int, IO[bytes]] = {}
+        self.first_foreign: int | None = None
+        self.gaps: sqlite3.Connection | None = None
+
+    def run(self, payloads: Payloads | None, jobs: int, show: Callable[[int], None]) -> None:
+        """Scan every bundle, then what holds across them."""
+        for chunk in results(self._jobs(payloads), jobs):
+            self._take(chunk)
+            show(self.report.entries)
+        if payloads:
+            payloads.close()
+        for level, hashes in enumerate(self.edge):
+            if level and hashes:
+                self._compare(level, hashes)
+        if fold(self.edge) != self.root:
+            self.report.add((None, "the entries' tree does not have the checkpoint's root"))
+        for bucket in sorted(self.files):
+            self._follow(self.files.pop(bucket))
+        self._erased()
+        if self.first_foreign is not None and self.report.foreign < self.report.entries:
+            self.report.add((self.first_foreign, "this is not an entry of a ledger"))
+
+    def _jobs(self, payloads: Payloads | None) -> Iterator[Job]:
+        bundles = -(-self.size // WIDTH)
+        for first in range(0, bundles, CHUNK_BUNDLES):
+            count = min(CHUNK_BUNDLES, bundles - first)
+            end = min(self.size, (first + count) * WIDTH)
+            lines = payloads.below(end) if payloads else None
+            yield Job(self.folder, first, count, self.size, self.buckets, lines)
+
+    def _compare(self, level: int, hashes: list[bytes]) -> None:
+        problem = compare_tile(self.folder, level, self.done[level], hashes)
+        if problem:
+            self.report.add(problem)
+
+    def _take(self, chunk: Chunk) -> None:
+        for problem in chunk.problems:
+            self.report.add(problem)
+        self.report.entries += chunk.entries
+        self.report.values += chunk.values
+        if chunk.foreign and self.first_foreign is None:
+            self.first_foreign = chunk.first_foreign
+        self.report.foreign += chunk.foreign
+        for root in chunk.roots:
+            self._rise(1, root)
+        self.edge[0] = chunk.tail
+        for bucket, data in chunk.heads.items():
+            if bucket not in self.files:
+                self.files[bucket] = tempfile.SpooledTemporaryFile(1 << 14)  # noqa: SIM115
+            self.files[bucket].write(data)
+        self._keep("gap", chunk.gaps)
+        self._keep("erasure", chunk.erasures)
+
+    def _rise(self, level: int, root: bytes) -> None:
+        if level == len(self.edge):
+            self.edge.append([])
+            self.done.append(0)
+        self.edge[level].append(root)
+        if len(self.edge[level]) == WIDTH:
+            self._compare(level, self.edge[level])
+            above = climb(self.edge[level])
+            self.edge[level] = []
+            self.done[level] += 1
+            self._rise(level + 1, above)
+
+    def _follow(self, file: IO[bytes]) -> None:
+        """Check the order of one bucket's objects across chunks."""
+        heads: dict[bytes, tuple[bytes, int]] = {}
+        file.seek(0)
+        while data := file.read(HEAD.size * 1000):
+            for name, leaf, rev, prev, flags, newest, digest in HEAD.iter_unpack(data):
+                before = heads.get(name)
+                heads[name] = digest, newest
+                if before == (prev, rev - 1) and not flags:
+                    continue
+                words = broken_link(
+                    b"" if flags & STARTS else prev, rev, bool(flags & ERASES), before
+                )
+                if words:
+                    self.report.add((leaf, words))
+        file.close()
+
+    def _keep(self, table: str, rows: list[Gap]) -> None:
+        if not rows:
+            return
+        if self.gaps is None:
+            self.gaps = sqlite3.connect("")  # a file that SQLite deletes by itself
+            for each in ("gap", "erasure"):
+                self.gaps.execute(
+                    f"CREATE TABLE {each} (leaf INT, object BLOB, rev INT, name TEXT)"
+                )
+        self.gaps.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
+
+    def _erased(self) -> None:
+        """Account for every value that isn't there by the erasure that took it."""
+        if self.gaps is None:
+            return
+        self.gaps.execute("CREATE INDEX found ON erasure (object, name)")
+        rows = self.gaps.execute(
+            "SELECT leaf, name, (SELECT min(leaf) FROM erasure WHERE object = gap.object"
+            " AND name = gap.name AND rev >= gap.rev AND leaf > gap.leaf) FROM gap"
+            " ORDER BY leaf, name"
+        )
+        for leaf, name, see in rows:
+            if see is None:
+                self.report.add((leaf, f"the value of {name} is missing, and nothing erased it"))
+                continue
+            self.report.erased += 1
+            if len(self.report.erased_listed) < LISTED_MOST:
+                self.report.erased_listed.append({"leaf": leaf, "field": name, "see": see})
+        self.gaps.close()
+
+
+def results(todo: Iterator[Job], jobs: int) -> Iterator[Chunk]:
+    """Yield each chunk's result in order; only a few are ever under way."""
+    if jobs < 2:
+        yield from map(scan, todo)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        waiting: deque[Future[Chunk]] = deque()
+        for job in todo:
+            waiting.append(pool.submit(scan, job))
+            if len(waiting) > jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def root_before(folder: Path, size: int, old: int) -> bytes:
+    """Return the root that the stored tree of `size` had when it was `old`."""
+    levels: list[list[bytes]] = []
+    while old >> 8 * len(levels):
+        level = len(levels)
+        index, width = divmod(old >> 8 * level, WIDTH)
+        held = min(WIDTH, (size >> 8 * level) - index * WIDTH)
+        data = read_tile(folder, level, index, held) if width else b""
+        levels.append(split_hashes((data or b"").ljust(width * HASH, b"\0"))[:width])
+    return fold(levels)
+
+
+def describe(folder: Path, size: int, leaf: int) -> str:
+    """Return which object's which revision a leaf is, as far as its bytes still say."""
+    index = leaf // WIDTH
+    data = read_tile(folder, "entries", index, min(WIDTH, size - index * WIDTH)) or b""
+    entries, _ = split_bundle(data, WIDTH)
+    try:
+        said = json.loads(entries[leaf % WIDTH])
+        return f"leaf {leaf} ({said['model']} {said['id']}, revision {said['rev']})"
+    except (IndexError, ValueError, KeyError, TypeError, RecursionError):
+        return f"leaf {leaf}"
+
+
+def verify_export(
+    folder: Path,
+    trust: Trust,
+    *,
+    old: bytes | None = None,
+    payloads: Path | None = None,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Return what a full scan of an export finds."""
+    report = Report("export", trust.source, payloads=payloads is not None)
+    try:
+        checkpoint = report.checkpoint = trust.check((folder / "checkpoint").read_bytes())
+        if old is not None:
+            report.old = trust.check(old, quorum=False)
+    except Broken as error:
+        report.add((None, str(error)))
+        return report
+    except FileNotFoundError as error:
+        raise Unusable(f"{folder} has no checkpoint: it is no export") from error
+    jobs = jobs if checkpoint.size > WIDTH * CHUNK_BUNDLES * 2 else 1
+    lines = Payloads(payloads, report) if payloads else None
+    Scan(folder, report, checkpoint).run(
+        lines, jobs, lambda done: progress(done, checkpoint.size) if progress else None
+    )
+    if report.old:
+        _continues(folder, report, report.old, checkpoint)
+    if report.problems and report.problems[0][0] is not None:
+        report.first_bad = describe(folder, checkpoint.size, report.problems[0][0])
+    return report
+
+
+def _continues(folder: Path, report: Report, old: Checkpoint, new: Checkpoint) -> None:
+    if old.origin != new.origin:
+        report.add((None, f"the earlier checkpoint is of another log: {old.origin}"))
+    elif old.size > new.size:
+        words = f"the end is cut off: there were {old.size} entries, now there are {new.size}"
+        report.add((new.size, words))
+    elif root_before(folder, new.size, old.size) != old.root:
+        words = f"the first {old.size} entries are not those of the earlier checkpoint"
+        report.add((None, words))
+
+
+# -- one proof
+
+
+def verify_proof(data: bytes, entry: bytes, trust: Trust, payload: bytes | None = None) -> Report:
+    """Return whether an entry is in the log, by its proof file."""
+    report = Report("proof", trust.source, payloads=payload is not None, entries=1)
+    leaf: int | None = None
+    try:
+        head, _, message = data.partition(b"\n\n")
+        lines = utf8(head).split("\n")
+        if lines.pop(0) != "c2sp.org/tlog-proof@v1":
+            raise Broken("this is no proof file")
+        if lines and lines[0].startswith("extra "):
+            unbase64(lines.pop(0).removeprefix("extra "))
+        if not lines or not lines[0].startswith("index "):
+            raise Broken("the proof has no index")
+        leaf = decimal(lines.pop(0).removeprefix("index "))
+        proof = [unbase64(line, size=HASH) for line in lines]
+        checkpoint = report.checkpoint = trust.check(message)
+        if include(hash_leaves([entry])[0], leaf, checkpoint.size, proof) != checkpoint.root:
+            hint = ": the file ends in a newline" if entry.endswith(b"\n") else ""
+            raise Broken(f"the entry is not the one that the proof is of{hint}")
+        _open_proven(report, leaf, entry, payload)
+    except Broken as error:
+        report.add((leaf, str(error)))
+    if report.problems and leaf is not None:
+        report.first_bad = f"leaf {leaf}"
+    return report
+
+
+def _open_proven(report: Report, leaf: int, entry: bytes, payload: bytes | None) -> None:
+    try:
+        said = json.loads(entry)
+    except (ValueError, RecursionError):
+        said = None
+    report.said = {"leaf": leaf, **(said if isinstance(said, dict) else {})}
+    if payload is None:
+        return
+    chunk = Chunk()
+    line = payload.removesuffix(b"\n")
+    if parse(line).get("leaf") != leaf:
+        raise Broken("the payload belongs to another leaf")
+    open_payload(chunk, leaf, entry, line)
+    report.values = chunk.values
+    for problem in chunk.problems:
+        report.add(problem)
+    for _, _, _, name in chunk.gaps:
+        report.erased_listed.append({"leaf": leaf, "field": name, "see": None})
+
+
+# -- saying it
+
+
+def as_json(report: Report, seconds: float) -> dict[str, Any]:
+    """Return a report for machines."""
+    seen, old = report.checkpoint, report.old
+    return {
+        "ok": not report.problem_count,
+        "what": report.what,
+        "keys_from": report.keys_from,
+        "origin": seen and seen.origin,
+        "size": seen and seen.size,
+        "root": seen and base64.b64encode(seen.root).decode(),
+        "cosigned": {name: moment(at) for name, at in seen.cosigned.items()} if seen else {},
+        "old_size": old and old.size,
+        "entries": report.entries,
+        "foreign_entries": report.foreign,
+        "payloads": report.payloads,
+        "values": report.values,
+        "erased": report.erased,
+        "erased_listed": report.erased_listed,
+        "entry": report.said,
+        "first_bad": report.first_bad or None,
+        "problem_count": report.problem_count,
+        "problems": [{"leaf": leaf, "what": words} for leaf, words in report.problems],
+        "seconds": round(seconds, 3),
+    }
+
+
+def moment(seconds: int) -> str:
+    """Return a time in UTC."""
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+
+
+def as_text(report: Report, seconds: float) -> Iterator[str]:
+    """Yield a report's lines for people."""
+    for leaf, words in report.problems:
+        yield f"BAD  {'' if leaf is None else f'leaf {leaf}: '}{words}"
+    if report.problem_count > len(report.problems):
+        yield f"     and {report.problem_count - len(report.problems)} more"
+    for each in report.erased_listed[:SHOWN_MOST]:
+        where = "not given" if each["see"] is None else f"erased, see leaf {each['see']}"
+        yield f"     leaf {each['leaf']}, {each['field']}: {where}"
+    if report.erased > SHOWN_MOST:
+        yield f"     and {report.erased - SHOWN_MOST} more erased values"
+    if report.problem_count:
+        first = report.first_bad or report.problems[0][1]
+        yield f"NOT VERIFIED. First bad record: {first}."
+        return
+    seen = report.checkpoint
+    assert seen is not None
+    root = base64.b64encode(seen.root).decode()
+    yield f"{seen.origin}: {seen.size} entries, root {root}"
+    for name, at in seen.cosigned.items():
+        yield f"     cosigned by {name} at {moment(at)}"
+    if not seen.cosigned:
+        yield "     no witness cosigned this: the log's owner could show others another log"
+    if report.said:
+        says = ", ".join(f"{k} {v}" for k, v in report.said.items() if k not in ("fields", "v"))
+        yield f"     the entry says: {says}"
+    if report.old:
+        yield f"     continues the earlier checkpoint of {report.old.size} entries"
+    if report.payloads:
+        yield f"     {report.values} values are those committed to, {report.erased} are erased"
+    if report.foreign:
+        yield "     the entries are not of a ledger: no objects were followed"
+    yield f"     keys: {report.keys_from}"
+    yield f"VERIFIED in {seconds:.1f} s."
+
+
+def bar(done: int, total: int) -> None:
+    """Draw how far it is on a terminal."""
+    part = done / total if total else 1.0
+    line = f"\r[{'#' * int(part * 40):<40}] {part:4.0%} {done:,} entries"
+    sys.stderr.write(line + ("\n" if done >= total else ""))
+    sys.stderr.flush()
+
+
+def choose_trust(options: argparse.Namespace) -> Trust:
+    """Return whom the arguments say to trust, or else whom the export itself names."""
+    try:
+        if options.policy:
+            return trust_policy(options.policy.read_bytes(), source=f"policy {options.policy}")
+        if options.vkey:
+            keys = [Path(k).read_text() if Path(k).is_file() else k for k in options.vkey]
+            return trust_keys(keys)
+        beside = getattr(options, "folder", None)
+        if beside and (beside / "policy").is_file():
+            warning = "THE EXPORT'S OWN policy: give --policy or --vkey with keys from elsewhere"
+            return trust_policy((beside / "policy").read_bytes(), source=warning)
+    except Broken as error:
+        raise Unusable(str(error)) from error
+    raise Unusable("no key: give --policy or --vkey; a signature proves nothing without one")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="export|proof")
+    export = verbs.add_parser("export", help="scan a whole export")
+    export.add_argument("folder", type=Path, metavar="DIR")
+    export.add_argument("--old", type=Path, metavar="CHECKPOINT", help="one kept from earlier")
+    export.add_argument("--payloads", type=Path, metavar="FILE", help="default DIR/payloads.jsonl")
+    export.add_argument("--jobs", type=int, default=0, help="processes (default: up to 2)")
+    proof = verbs.add_parser("proof", help="verify one entry's proof")
+    proof.add_argument("file", type=Path, metavar="FILE")
+    proof.add_argument("--entry", type=Path, required=True, metavar="FILE", help="its exact bytes")
+    proof.add_argument("--payload", type=Path, metavar="FILE", help="its values and salts")
+    for verb in (export, proof):
+        keys = verb.add_mutually_exclusive_group()
+        keys.add_argument("--policy", type=Path, metavar="FILE", help="a C2SP trust policy")
+        keys.add_argument(
+            "--vkey", action="append", metavar="KEY", help="a log's or witness's key, or its file"
+        )
+        verb.add_argument("--json", action="store_true", help="answer in JSON")
+    return parser
+
+
+def run(options: argparse.Namespace) -> Report:
+    """Return what the chosen verification found."""
+    trust = choose_trust(options)
+    if options.verb == "proof":
+        payload = options.payload.read_bytes() if options.payload else None
+        entry = options.entry.read_bytes()
+        return verify_proof(options.file.read_bytes(), entry, trust, payload)
+    payloads = options.payloads or options.folder / "payloads.jsonl"
+    return verify_export(
+        options.folder,
+        trust,
+        old=options.old.read_bytes() if options.old else None,
+        payloads=payloads if options.payloads or payloads.is_file() else None,
+        jobs=options.jobs or min(2, os.cpu_count() or 1),
+        progress=bar if sys.stderr.isatty() else None,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = arguments().parse_args(argv)
+    begun = time.monotonic()
+    try:
+        report = run(options)
+    except (Unusable, OSError, ImportError, BrokenExecutor) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    seconds = time.monotonic() - begun
+    if options.json:
+        sys.stdout.write(json.dumps(as_json(report, seconds), indent=2) + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in as_text(report, seconds))
+    return 1 if report.problem_count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
