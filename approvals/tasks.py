@@ -1,7 +1,10 @@
 """Celery's tasks. Each may run twice, late, or be killed: the database knows what is to be done."""
 
 import time
-from datetime import timedelta
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 
 import structlog
 from celery import shared_task
@@ -19,51 +22,89 @@ log = structlog.get_logger(__name__)
 LINGER_SECONDS = 10.0
 #: Seconds ahead that a sweep waits for rather than ends.
 AHEAD_SECONDS = 1.5
-_SWEEPER_LOCK = 0x6A69_7470
+_ENDS_LOCK = 0x6A69_7465
+_DUE_LOCK = 0x6A69_7464
+#: Seconds for which a request that can't be evaluated is left alone before it is tried again.
+PAUSE_SECONDS = 60.0
+
+_paused: dict[uuid.UUID, float] = {}
+
+
+@contextmanager
+def _alone(lock: int) -> Iterator[bool]:
+    """Yield whether this is the only one of its kind that runs now, in all processes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock])
+        alone = bool(cursor.fetchone()[0])
+    try:
+        yield alone
+    finally:
+        if alone:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
+
+
+def _linger(step: Callable[[], bool], next_moment: Callable[[], datetime | None]) -> None:
+    """Repeat `step` while it finds work or more is due within moments, for a while."""
+    leave_at = time.monotonic() + LINGER_SECONDS
+    while True:
+        worked = step()
+        if time.monotonic() >= leave_at:
+            return
+        if worked:
+            continue
+        next_at = next_moment()
+        pause = (next_at - clock.now()) / timedelta(seconds=1) if next_at else AHEAD_SECONDS + 1
+        if not 0 < pause <= AHEAD_SECONDS:
+            return  # later, or something that can't be done now: beat looks again
+        time.sleep(pause)
+
+
+@shared_task(name="work.ends")
+def work_ends() -> None:
+    """End the access whose time is up, and nothing else, so that nothing else can delay it.
+
+    It stays while more ends within moments, so that access ends within hundredths of a second of
+    its time however far apart beat's messages are.
+    """
+    with _alone(_ENDS_LOCK) as alone:
+        if alone:
+            _linger(lambda: grants.end_due(now=clock.now()) > 0, due.next_end)
 
 
 @shared_task(name="work.due")
 def work_due() -> None:
-    """Do what the clock asks for: ends, escalations, lapses, reminders; wake the other lanes.
-
-    One sweep runs at a time. It stays while more is due within moments, so that access ends within
-    hundredths of a second of its time however far apart beat's messages are.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_SWEEPER_LOCK])
-        if not cursor.fetchone()[0]:
-            return
-    try:
-        _sweep()
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [_SWEEPER_LOCK])
-
-
-def _sweep() -> None:
-    leave_at = time.monotonic() + LINGER_SECONDS
+    """Do what else the clock asks for: escalations, lapses, reminders; wake the other lanes."""
     woken: dict[str, float] = {}
-    while True:
+
+    def step() -> bool:
         now = clock.now()
-        ended = grants.end_due(now=now)
-        for request_id in due.levels(now=now):
-            escalation.advance(request_id, now=clock.now())
-        handlers.work("due")
+        worked = _advance_levels(now)
+        worked = handlers.work("due") > 0 or worked
         for lane in due.lanes(now=now):
             if lane != "due" and time.monotonic() - woken.get(lane, 0) > 1:
                 woken[lane] = time.monotonic()
                 queue.wake(lane)
-        if time.monotonic() >= leave_at:
-            return
-        if ended:
+        return worked
+
+    with _alone(_DUE_LOCK) as alone:
+        if alone:
+            _linger(step, lambda: due.next_moment(lanes=["due"]))
+
+
+def _advance_levels(now: datetime) -> bool:
+    """Escalate and lapse what is due; a request that can't be evaluated stops no other."""
+    worked = False
+    for request_id in due.levels(now=now):
+        if _paused.get(request_id, 0) > time.monotonic():
             continue
-        next_at = due.next_moment(lanes=["due"])
-        if next_at is None:
-            return
-        pause = (next_at - clock.now()) / timedelta(seconds=1)
-        if pause > AHEAD_SECONDS:
-            return
-        time.sleep(max(pause, 0.005))
+        try:
+            worked = bool(escalation.advance(request_id, now=clock.now())) or worked
+            _paused.pop(request_id, None)
+        except Exception:
+            log.exception("level.unreadable", request=str(request_id))
+            _paused[request_id] = time.monotonic() + PAUSE_SECONDS
+    return worked
 
 
 @shared_task(name="work.provisioning")

@@ -5,6 +5,7 @@ wait for it to go. PostgreSQL is the truth, so nothing is kept in a schedule fil
 """
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,13 +14,19 @@ from celery.beat import Scheduler
 from celery.schedules import crontab, schedstate, schedule
 from django.db import DatabaseError, connection
 
-from approvals.selectors import clock, due
+from approvals.selectors import clock
 
 log = structlog.get_logger(__name__)
 
 _LEADER_LOCK = 0x6A69_7462
+_HOLDS = (
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND pid = pg_backend_pid() AND objid = %s)"
+)
 #: Seconds between two looks into the database for what is due.
 LOOK_SECONDS = 0.5
+#: Seconds after which a message is stale: long enough for clocks that are hours apart.
+EXPIRES_SECONDS = 6 * 3600
 #: Seconds after which the sweep is sent although nothing is due, so that a stopped one shows.
 AT_LEAST_EVERY_SECONDS = 15.0
 
@@ -30,8 +37,9 @@ class WhenDue(schedule):
     It keeps time by the monotonic clock, so that a host's clock that jumps changes nothing.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, next_moment: Callable[[], datetime | None], **options: Any) -> None:
         super().__init__(run_every=timedelta(seconds=AT_LEAST_EVERY_SECONDS), **options)
+        self._next_moment = next_moment
         self._sent = -AT_LEAST_EVERY_SECONDS
 
     def is_due(self, last_run_at: datetime) -> schedstate:
@@ -40,7 +48,7 @@ class WhenDue(schedule):
         if silent_for >= AT_LEAST_EVERY_SECONDS:
             return self._send()
         try:
-            next_at = due.next_moment()
+            next_at = self._next_moment()
             wait = (next_at - clock.now()).total_seconds() if next_at else LOOK_SECONDS
         except DatabaseError as error:
             connection.close()
@@ -75,12 +83,14 @@ class LeadingScheduler(Scheduler):
         try:
             with connection.cursor() as cursor:
                 if self.leads:
-                    cursor.execute("SELECT 1")
-                    return True
-                cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LEADER_LOCK])
-                self.leads = bool(cursor.fetchone()[0])
-                if self.leads:
-                    log.info("beat.leads")
+                    # Ask for the lock itself: the connection that held it may be another's by now.
+                    cursor.execute(_HOLDS, [_LEADER_LOCK])
+                    self.leads = bool(cursor.fetchone()[0])
+                if not self.leads:
+                    cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LEADER_LOCK])
+                    self.leads = bool(cursor.fetchone()[0])
+                    if self.leads:
+                        log.info("beat.leads")
         except DatabaseError as error:
             self.leads = False
             connection.close()

@@ -134,6 +134,11 @@ DATABASES["default"]["OPTIONS"] |= {
     },
     "connect_timeout": 5,
     "server_side_binding": True,
+    # A host that vanishes must not hold its locks until the operating system gives it up.
+    "options": (
+        "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3"
+        " -c tcp_user_timeout=20000 -c idle_in_transaction_session_timeout=300000"
+    ),
     "application_name": "jitportal",
 } | ({"assume_role": DATABASE_ROLE} if DATABASE_ROLE else {})
 DATABASE_APP_ROLE = "jitportal_app"
@@ -214,6 +219,7 @@ CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "jitportal_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
     }
 }
 

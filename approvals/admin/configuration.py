@@ -70,7 +70,7 @@ class ConfigurationAdmin(SimpleHistoryAdmin):  # type: ignore[misc]
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Save what belongs to the object. Raises: LastOperatorError, which undoes everything."""
         super().save_related(request, form, formsets, change)
-        if self.model._meta.model_name in ("user", "group") and not people.operators():
+        if self.model._meta.model_name in ("user", "group") and not people.standing_operators():
             raise LastOperatorError
 
     def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:

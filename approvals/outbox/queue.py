@@ -136,8 +136,36 @@ def failed(
     item.leased_until = None
     item.first_failed_at = item.first_failed_at or now
     item.last_error = error[:2000]
-    item.save(update_fields=["not_before", "leased_until", "first_failed_at", "last_error"])
+    # Only while it is still ours: a lease that ran out may have given it to somebody else.
+    OutboxItem.objects.filter(pk=item.pk, attempts=item.attempts).update(
+        not_before=item.not_before,
+        leased_until=None,
+        first_failed_at=item.first_failed_at,
+        last_error=item.last_error,
+    )
     return item
+
+
+def renew(items: Iterable[OutboxItem], *, now: datetime) -> None:
+    """Hold items for another lease's time, because their work takes long."""
+    OutboxItem.objects.filter(pk__in=[row.pk for row in items], leased_until__isnull=False).update(
+        leased_until=now + settings.OUTBOX_LEASE
+    )
+
+
+def become(item: OutboxItem, *, topic: str, payload: dict[str, Any], now: datetime) -> None:
+    """Turn an item into other work at the same place of its key's order, to be done at once."""
+    with transaction.atomic():
+        OutboxItem.objects.filter(pk=item.pk).update(
+            topic=topic,
+            payload=payload,
+            not_before=now,
+            leased_until=None,
+            attempts=0,
+            first_failed_at=None,
+            last_error="",
+        )
+        transaction.on_commit(lambda: wake(item.lane))
 
 
 def postpone(item: OutboxItem, *, until: datetime) -> None:

@@ -108,7 +108,9 @@ def _context(
         "may_cancel": record.state in (State.PENDING, State.APPROVED)
         and requests.may_cancel(user, record),
         "may_end": active and grants.may_end(user, record),
-        "steps": provisioning.how_to_connect(record) if active and own else [],
+        "steps": provisioning.how_to_connect(record)
+        if active and user.pk == record.subject_id
+        else [],
         "ends_at_target": active and provisioning.ends_at_target(connector),
         "seen": mark or history.mark(record.revision),
         "polls": record.is_open,

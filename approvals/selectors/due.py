@@ -44,7 +44,6 @@ def lanes(*, now: datetime) -> list[str]:
 
 _NEXT = """
 SELECT least(
-    (SELECT min(due_at) FROM approvals_currentrequest WHERE state = 'active'),
     (SELECT min(due_at) FROM approvals_currentrequest WHERE state = 'pending'),
     (SELECT min(soonest) FROM unnest(%s::text[]) lane, LATERAL (
         SELECT min(greatest(not_before, coalesce(leased_until, not_before))) AS soonest
@@ -53,11 +52,20 @@ SELECT least(
 
 
 def next_moment(*, lanes: Sequence[str] = queue.LANES) -> datetime | None:
-    """Return when the next thing is due, past or future; None when nothing ever is (one query).
+    """Return when a level or an outbox item of `lanes` is next due, past or future (one query).
 
-    Of the outbox only the items of `lanes` count.
+    None when nothing ever is. Ends have their own: `next_end`.
     """
+    return _moment(_NEXT, [list(lanes)])
+
+
+def next_end() -> datetime | None:
+    """Return when the next access ends, past or future; None when none does (one query)."""
+    return _moment("SELECT min(due_at) FROM approvals_currentrequest WHERE state = 'active'", [])
+
+
+def _moment(statement: str, parameters: list[list[str]]) -> datetime | None:
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT, [list(lanes)])
+        cursor.execute(statement, parameters)
         moment: datetime | None = cursor.fetchone()[0]
     return moment

@@ -21,6 +21,15 @@ def operators() -> list[User]:
     )
 
 
+def standing_operators() -> bool:
+    """Return whether an active operator is left whose membership does not end by itself."""
+    return User.objects.filter(
+        memberships__group__role=Group.Role.OPERATOR,
+        memberships__granted_by__isnull=True,
+        is_active=True,
+    ).exists()
+
+
 def is_manager_or_owner(actor: User, record: AccessRequest) -> bool:
     """Return whether `actor` is the subject's manager or owns the resource (two queries)."""
     return (

@@ -34,11 +34,15 @@ class Standing:
     subject_name: str
     subject_active: bool
     groups: frozenset[str]
-    policy: policies.Policy | None
     policy_record: PolicyRecord | None
     target: dict[str, Any]
     """What a connector needs, pinned at approval so that access is removed just where it was made,
     whatever is edited meanwhile. The secret is a reference."""
+
+    @property
+    def policy(self) -> policies.Policy | None:
+        """Return the policy as it stands; read only when asked, since it may be unreadable."""
+        return catalogue.parsed(self.policy_record.history_id) if self.policy_record else None
 
     def refusal(self, *, duration: timedelta) -> policies.Refused | None:
         """Return why access of that length would not be allowed today, or None."""
@@ -86,7 +90,6 @@ def of(*, subject: int, entitlement: int) -> Standing:
         subject_name=subject_name,
         subject_active=active,
         groups=frozenset(groups),
-        policy=catalogue.parsed(record.history_id) if record else None,
         policy_record=record,
         target={
             "connector": connector,

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
+import structlog
 from django.db import connection, transaction
 
 from approvals.domain import chain as chains
@@ -15,6 +16,8 @@ from approvals.models import AccessRequest, Asked, CurrentRequest, Waiting
 from approvals.selectors import chains as views
 from approvals.selectors import requests as reads
 from approvals.services import notices, recording
+
+log = structlog.get_logger(__name__)
 
 _LEAVE = "DELETE FROM approvals_asked WHERE request_id = %s AND person_id <> ALL(%s::bigint[])"
 _ENTER = """
@@ -80,7 +83,16 @@ def follow(keys: Iterable[str], *, now: datetime) -> int:
     """
     affected = Waiting.objects.filter(watches__overlap=list(keys))
     found = list(affected.values_list("request_id", flat=True))
-    return sum(refresh_now(request_id, now=now) for request_id in found)
+    return sum(_refreshed(request_id, now=now) for request_id in found)
+
+
+def _refreshed(request_id: uuid.UUID, *, now: datetime) -> bool:
+    """Refresh one request of many; one that can't be read is logged and stops no other."""
+    try:
+        return refresh_now(request_id, now=now)
+    except Exception:
+        log.exception("asked.unreadable", request=str(request_id))
+        return False
 
 
 def rebuild(*, now: datetime) -> int:
@@ -96,7 +108,7 @@ def rebuild(*, now: datetime) -> int:
         CurrentRequest.objects.filter(state="pending").values_list("request_id", flat=True)
     )
     for request_id in pending:
-        refresh_now(request_id, now=now)
+        _refreshed(request_id, now=now)
     return len(pending)
 
 

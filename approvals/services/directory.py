@@ -12,6 +12,7 @@ from datetime import datetime
 from approvals.domain.refusals import NotFound, Settled
 from approvals.domain.states import EndReason, State
 from approvals.models import CurrentRequest, Entitlement, User
+from approvals.selectors import requests as reads
 from approvals.services import asked, grants, requests
 
 
@@ -60,16 +61,22 @@ def _settle(
 ) -> int:
     count = 0
     for request_id, state in list(rows):
-        try:
-            if state == State.ACTIVE:
-                grants.end(
-                    actor=None, request_id=request_id, reason=reason, comment=comment, now=now
-                )
-            else:
-                requests.cancel(actor=None, request_id=request_id, comment=comment, now=now)
-            count += 1
-        except (Settled, NotFound):  # it moved meanwhile; the next look finds where to
-            continue
+        for _ in range(4):  # it can move only from pending over approved to active meanwhile
+            try:
+                if state == State.ACTIVE:
+                    grants.end(
+                        actor=None, request_id=request_id, reason=reason, comment=comment, now=now
+                    )
+                else:
+                    requests.cancel(actor=None, request_id=request_id, comment=comment, now=now)
+                count += 1
+                break
+            except NotFound:
+                break
+            except Settled:
+                state = reads.current(request_id).state
+                if state not in (State.PENDING, State.APPROVED, State.ACTIVE):
+                    break
     return count
 
 

@@ -40,6 +40,10 @@ class Attempt:
 def blocked(record: AccessRequest, *, now: datetime) -> str | None:
     """Return why an approved request must not be activated, or None (policy, people, catalogue)."""
     stands = standing.of(subject=record.subject_id, entitlement=record.entitlement_id)
+    if stands.target["login"] != record.target["login"]:
+        return (
+            "The login name has changed since the approval, and may be somebody else's. Ask again."
+        )
     refused = stands.refusal(duration=record.duration)
     return refused.reason if refused else None
 

@@ -4,6 +4,7 @@ The portal connector's store: it adds and removes memberships on behalf of grant
 """
 
 from django.db import transaction
+from django.db.models import Q
 
 from approvals.connectors import portal
 from approvals.models import Group, Membership, User
@@ -31,16 +32,17 @@ class MembershipStore:
     @transaction.atomic
     def remove(self, *, login: str, group: str, request_id: str, reason: str) -> bool:
         """Remove a membership that a grant made; standing ones stay. True when one was removed."""
-        membership = (
-            Membership.objects.select_for_update()
-            .filter(person__username__iexact=login, group__name=group, granted_by__isnull=False)
-            .first()
+        carried = Membership.objects.select_for_update().filter(granted_by__isnull=False)
+        # By the request as well as by names: people and groups may be called otherwise by now.
+        found = list(
+            carried.filter(
+                Q(granted_by=request_id) | Q(person__username__iexact=login, group__name=group)
+            )
         )
-        if membership is None:
-            return False
-        membership._change_reason = reason  # type: ignore[attr-defined]
-        membership.delete()
-        return True
+        for membership in found:
+            membership._change_reason = reason  # type: ignore[attr-defined]
+            membership.delete()
+        return bool(found)
 
     def members(self, *, group: str) -> list[str]:
         """Return the login names in a group. Raises: portal.UnknownGroup."""

@@ -4,17 +4,14 @@ No transaction is open while a target is called. Everything may run twice, late,
 connectors are idempotent, and the records are written under the request's lock.
 """
 
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import transaction
 
 from approvals.connectors import registry, secrets
 from approvals.connectors.protocol import (
@@ -23,7 +20,6 @@ from approvals.connectors.protocol import (
     Health,
     Receipt,
     Step,
-    TransientError,
 )
 from approvals.domain.refusals import NotFound
 from approvals.domain.states import State
@@ -31,33 +27,12 @@ from approvals.models import AccessRequest, GrantEvent, OutboxItem, Resource
 from approvals.outbox import queue
 from approvals.selectors import clock, people
 from approvals.selectors import requests as reads
-from approvals.services import grants, notices, recording
+from approvals.services import grants, notices, targets
 
 log = structlog.get_logger(__name__)
 
-#: Calls to targets that one task makes at the same time.
-CONCURRENCY = 16
 #: A grant that keeps failing for now is given up after this; a removal never is.
 GIVE_UP_AFTER = timedelta(hours=24)
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    receipt: Receipt | None
-    error: ConnectorError | None
-    started_at: datetime
-    seconds: float
-
-    def attempt(self, number: int) -> grants.Attempt:
-        return grants.Attempt(
-            number=number,
-            started_at=self.started_at,
-            finished_at=self.started_at + timedelta(seconds=self.seconds),
-            detail=dict(self.receipt.detail) if self.receipt else {},
-            sessions_closed=self.receipt.sessions_closed if self.receipt else 0,
-            error=self.error.message if self.error else "",
-            permanent=bool(self.error and self.error.permanent),
-        )
 
 
 def apply(items: Sequence[OutboxItem]) -> None:
@@ -67,67 +42,77 @@ def apply(items: Sequence[OutboxItem]) -> None:
     """
     ready: list[tuple[OutboxItem, AccessRequest]] = []
     for item, record in _with_records(items):
-        now = clock.now()
-        if record is None or record.state != State.APPROVED:
-            if record is not None and record.state == State.CANCELLED and item.attempts > 1:
-                _undo(item, record)  # an earlier try may have reached the target before it died
-            else:
-                queue.done([item])
-        elif record.starts_at is not None and record.starts_at > now:
-            queue.postpone(item, until=record.starts_at)
-        elif reason := grants.blocked(record, now=now):
-            with transaction.atomic():
-                grants.fail(request_id=record.request_id, reason=reason, now=now)
-                if item.attempts > 1:
-                    _put_cleanup(record, now=now)
-                queue.done([item])
-        else:
-            ready.append((item, record))
-    for done in _call(ready, lambda connector, spec: connector.grant(spec)):
+        try:
+            if _is_ready(item, record):
+                assert record is not None
+                ready.append((item, record))
+        except Exception as error:  # what can't be read of one must not keep back the others
+            log.exception("grant.unreadable", item=item.pk)
+            queue.failed(item, error=f"{type(error).__name__}: {error}", now=clock.now())
+    for done in targets.call(ready, _grant):
         for item, record, outcome in done:
             _applied(item, record, outcome)
 
 
-def _applied(item: OutboxItem, record: AccessRequest, outcome: _Outcome) -> None:
+def _is_ready(item: OutboxItem, record: AccessRequest | None) -> bool:
+    """Return whether the access may be made now; settle the item where it may not."""
+    now = clock.now()
+    if record is None or record.state != State.APPROVED:
+        if record is not None and record.state == State.CANCELLED and item.attempts > 1:
+            _undo(item, certain=True)  # an earlier try may have reached the target
+        else:
+            queue.done([item])
+        return False
+    if record.starts_at is not None and record.starts_at > now:
+        queue.postpone(item, until=record.starts_at)
+        return False
+    if reason := grants.blocked(record, now=now):
+        with transaction.atomic():
+            grants.fail(request_id=record.request_id, reason=reason, now=now)
+            if item.attempts > 1:
+                _undo(item, certain=True)
+            else:
+                queue.done([item])
+        return False
+    return True
+
+
+def _applied(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) -> None:
     now = clock.now()
     attempt = outcome.attempt(item.attempts)
-    if outcome.error is None:
+    if not outcome.error:
         with transaction.atomic():
             active = grants.activate(request_id=record.request_id, attempt=attempt, now=now)
             if active is not None:
                 queue.done([item])
         if active is None:
-            _undo(item, record)
+            _undo(item, certain=True)
         return
-    log.warning("grant.failed", request=record.reference, error=outcome.error.message)
+    log.warning("grant.failed", request=record.reference, error=outcome.error)
     too_old = item.first_failed_at is not None and now - item.first_failed_at > GIVE_UP_AFTER
     with transaction.atomic():
         grants.attempt_failed(
             request_id=record.request_id, kind=GrantEvent.Kind.GRANT_FAILED, attempt=attempt
         )
-        if outcome.error.permanent or too_old:
-            grants.fail(request_id=record.request_id, reason=outcome.error.message, now=now)
+        if outcome.permanent or too_old:
+            grants.fail(request_id=record.request_id, reason=outcome.error, now=now)
             # Nothing of a half-made grant may stay behind.
-            _put_cleanup(record, now=now)
-            queue.done([item])
+            _undo(item, certain=item.attempts > 1)
         else:
-            queue.failed(item, error=outcome.error.message, now=now)
+            queue.failed(item, error=outcome.error, now=now)
 
 
-def _undo(item: OutboxItem, record: AccessRequest) -> None:
-    """Replace a grant that is not wanted any more by its removal."""
-    with transaction.atomic():
-        _put_cleanup(record, now=clock.now())
-        queue.done([item])
+def _undo(item: OutboxItem, *, certain: bool) -> None:
+    """Turn a grant that is not wanted any more into its removal, at its place in the order.
 
-
-def _put_cleanup(record: AccessRequest, *, now: datetime) -> None:
-    queue.put(
+    A later grant of the same access waits behind it. `certain` says that the target may hold
+    something: then the removal is tried for ever.
+    """
+    queue.become(
+        item,
         topic="grant.cleanup",
-        lane="provisioning",
-        payload={"request_id": str(record.request_id)},
-        now=now,
-        key=f"grant:{record.subject_id}:{record.entitlement_id}",
+        payload=item.payload | {"certain": certain},
+        now=clock.now(),
     )
 
 
@@ -143,54 +128,63 @@ def withdraw(items: Sequence[OutboxItem]) -> None:
             queue.done([item])
         else:
             ready.append((item, record))
-    for done in _call(ready, lambda connector, spec: connector.revoke(spec)):
+    for done in targets.call(ready, _revoke):
         now = clock.now()
-        good = [row for row in done if row[2].error is None]
+        good = [row for row in done if not row[2].error]
         with transaction.atomic():
             grants.confirm_many(
                 [(r.request_id, o.attempt(item.attempts)) for item, r, o in good], now=now
             )
             queue.done([item for item, _, _ in good])
         for item, record, outcome in done:
-            if outcome.error is not None:
+            if outcome.error:
                 _not_withdrawn(item, record, outcome, now=now)
 
 
 def _not_withdrawn(
-    item: OutboxItem, record: AccessRequest, outcome: _Outcome, *, now: datetime
+    item: OutboxItem, record: AccessRequest, outcome: targets.Outcome, *, now: datetime
 ) -> None:
-    assert outcome.error is not None
-    log.error("removal.failed", request=record.reference, error=outcome.error.message)
+    log.error("removal.failed", request=record.reference, error=outcome.error)
     with transaction.atomic():
         grants.attempt_failed(
             request_id=record.request_id,
             kind=GrantEvent.Kind.REMOVE_FAILED,
             attempt=outcome.attempt(item.attempts),
         )
-        queue.failed(item, error=outcome.error.message, now=now)
+        queue.failed(item, error=outcome.error, now=now)
         due_at = record.removal_due_at or now
         if now - due_at >= settings.STUCK_AFTER:
             notices.stuck(
                 record,
-                error=outcome.error.message,
+                error=outcome.error,
                 now=now,
                 operators=[person.pk for person in people.operators()],
             )
 
 
 def cleanup(items: Sequence[OutboxItem]) -> None:
-    """Remove what a grant that never became active may have left at the target."""
+    """Remove what a grant that never became active may have left at the target.
+
+    Tried for ever where an attempt may have had its effect, like every removal.
+    """
     ready = [(item, record) for item, record in _with_records(items) if record is not None]
-    for done in _call(ready, lambda connector, spec: connector.revoke(spec)):
+    for done in targets.call(ready, _revoke):
         for item, record, outcome in done:
             now = clock.now()
-            if outcome.error is None:
+            if not outcome.error:
                 queue.done([item])
-            elif outcome.error.permanent and record.state == State.FAILED:
-                log.warning("cleanup.given_up", request=record.reference)
+            elif outcome.permanent and not item.payload.get("certain"):
+                log.info("cleanup.needless", request=record.reference)
                 queue.done([item])
             else:
-                queue.failed(item, error=outcome.error.message, now=now)
+                log.error("cleanup.failed", request=record.reference, error=outcome.error)
+                with transaction.atomic():
+                    grants.attempt_failed(
+                        request_id=record.request_id,
+                        kind=GrantEvent.Kind.REMOVE_FAILED,
+                        attempt=outcome.attempt(item.attempts),
+                    )
+                    queue.failed(item, error=outcome.error, now=now)
 
 
 def _with_records(
@@ -201,55 +195,16 @@ def _with_records(
     return [(item, records.get(keys[item.pk])) for item in items]
 
 
-_Row = tuple[OutboxItem, AccessRequest]
-_Done = tuple[OutboxItem, AccessRequest, _Outcome]
+def _grant(record: AccessRequest, now: datetime) -> Receipt:
+    connector, spec = _spec(record, now=now)
+    receipt: Receipt = connector.grant(spec)
+    return receipt
 
 
-def _call(
-    rows: Sequence[_Row], action: Callable[[Any, GrantSpec], Receipt]
-) -> Iterator[list[_Done]]:
-    """Call the targets of `rows` side by side; yield what is finished as it finishes."""
-    assert recording.no_transaction(), "a transaction is open, and the network must not hold one"
-    if not rows:
-        return
-    started = clock.now()
-    origin = time.monotonic()
-
-    def call(record: AccessRequest) -> _Outcome:
-        begun = time.monotonic()
-        at = started + timedelta(seconds=begun - origin)
-        receipt, error = None, None
-        try:
-            connector, spec = _spec(record, now=at)
-            receipt = action(connector, spec)
-        except ConnectorError as refused:
-            error = refused
-        except Exception as unexpected:  # a connector's bug must not lose the others of the batch
-            log.exception("connector.broken", request=record.reference)
-            error = TransientError(f"The connector broke: {type(unexpected).__name__}.")
-        return _Outcome(receipt, error, at, time.monotonic() - begun)
-
-    if len(rows) == 1:
-        yield [(rows[0][0], rows[0][1], call(rows[0][1]))]
-        return
-
-    def call_in_thread(record: AccessRequest) -> _Outcome:
-        try:
-            return call(record)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(min(CONCURRENCY, len(rows))) as pool:
-        futures: dict[Future[_Outcome], _Row] = {
-            pool.submit(call_in_thread, record): (item, record) for item, record in rows
-        }
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            if pending:  # let what finishes at the same time be recorded together
-                more, pending = wait(pending, timeout=0.01)
-                done |= more
-            yield [(*futures[future], future.result()) for future in done]
+def _revoke(record: AccessRequest, now: datetime) -> Receipt:
+    connector, spec = _spec(record, now=now)
+    receipt: Receipt = connector.revoke(spec)
+    return receipt
 
 
 def _spec(record: AccessRequest, *, now: datetime | None = None) -> tuple[Any, GrantSpec]:

@@ -80,6 +80,11 @@ def submit(
         if rule.code in field:
             raise Invalid(rule.reason, field=field[rule.code], code=rule.code)
         raise NotAllowed(rule.reason, code=rule.code)
+    if rule.chain is None and subject.pk != actor.pk:
+        raise NotAllowed(
+            f"The rule asks nobody, so only {subject.get_short_name()} can ask for it.",
+            code="not_for_others",
+        )
     if other := reads.open_for(subject=subject.pk, entitlement=entitlement.pk):
         raise Invalid(
             f"There is an open request for this already: {other.reference}, {other.state}.",

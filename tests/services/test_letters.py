@@ -185,13 +185,15 @@ def test_active_says_how_to_connect_and_when_it_ends(
 def test_active_tells_whoever_asked_for_another_without_how_to_connect(
     world: World, deliver: Deliver, noop: Noop
 ) -> None:
-    request = world.ask(what=world.read, by=world.alice, subject=world.dan)
+    request = world.ask(by=world.dan, subject=world.alice)
+    world.decide(world.bob, request)
+    world.decide(world.carol, request)
     handlers.work("provisioning")
     assert world.newest(request).state == "active"
     alice, dan = sorted(deliver("active"), key=lambda mail: mail.to)
-    alice.says("Dan has orders-db · read until")
-    assert "nothing to connect to" not in alice.text
-    dan.says("You have orders-db · read until", "because Alice asked for it for you")
+    dan.says("Alice has orders-db · read-write until")
+    assert "nothing to connect to" not in dan.text
+    alice.says("You have orders-db · read-write until", "because Dan asked for it for you")
 
 
 def test_ends_soon_says_what_to_do(world: World, deliver: Deliver, noop: Noop) -> None:

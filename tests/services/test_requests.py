@@ -257,3 +257,8 @@ def test_an_inactive_person_neither_asks_nor_gets(world: World) -> None:
         world.ask()
     with pytest.raises(NotAllowed, match="active"):
         world.ask(by=world.dan, subject=world.alice)
+
+
+def test_what_a_rule_approves_at_once_is_not_asked_for_others(world: World) -> None:
+    with pytest.raises(NotAllowed, match="only Alice can ask"):
+        world.ask(what=world.read, by=world.mallory, subject=world.alice)

@@ -1,0 +1,180 @@
+"""Calling targets side by side, so that a slow or dead one leaves room for the others.
+
+Knows no connector: provisioning hands in what to call for a record. Records nothing.
+"""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import structlog
+from django.conf import settings
+from django.db import connections
+
+from approvals.models import AccessRequest, OutboxItem
+from approvals.outbox import queue
+from approvals.selectors import clock
+from approvals.services import grants, recording
+
+log = structlog.get_logger(__name__)
+
+#: Calls that one task makes at the same time.
+CONCURRENCY = 16
+#: Of these, calls to one resource at the same time.
+PER_RESOURCE = 4
+
+
+class Answer(Protocol):
+    """What a target confirmed: facts for the record, and how many sessions were closed."""
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """Return facts without secrets."""
+
+    @property
+    def sessions_closed(self) -> int:
+        """Return how many open sessions were ended."""
+
+
+Row = tuple[OutboxItem, AccessRequest]
+Action = Callable[[AccessRequest, datetime], Answer]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one call: a receipt, or an error that is permanent or may pass."""
+
+    started_at: datetime
+    seconds: float
+    detail: dict[str, Any] = field(default_factory=dict)
+    sessions_closed: int = 0
+    error: str = ""
+    permanent: bool = False
+
+    def attempt(self, number: int) -> grants.Attempt:
+        """Return it as the record of an attempt."""
+        return grants.Attempt(
+            number=number,
+            started_at=self.started_at,
+            finished_at=self.started_at + timedelta(seconds=self.seconds),
+            detail=self.detail,
+            sessions_closed=self.sessions_closed,
+            error=self.error,
+            permanent=self.permanent,
+        )
+
+
+Done = tuple[OutboxItem, AccessRequest, Outcome]
+
+
+def call(rows: Sequence[Row], action: Action) -> Iterator[list[Done]]:
+    """Call the targets of `rows`; yield what is finished as it finishes.
+
+    A resource gets a few calls at a time. Once it fails for now, its other rows are given back
+    untried. The items' leases are renewed while the work takes long.
+    """
+    assert recording.no_transaction(), "a transaction is open, and the network must not hold one"
+    if not rows:
+        return
+    stopwatch = _Stopwatch(clock.now(), time.monotonic())
+    if len(rows) == 1:
+        yield [(*rows[0], stopwatch.time(action, rows[0][1]))]
+        return
+    with ThreadPoolExecutor(min(CONCURRENCY, len(rows))) as pool:
+        calls = _Calls(rows, lambda record: pool.submit(_in_thread, stopwatch, action, record))
+        while calls.flying:
+            if finished := calls.finished():
+                yield finished
+            calls.renew_leases()
+
+
+@dataclass(frozen=True)
+class _Stopwatch:
+    """Tells when calls began by the database's clock, asked once."""
+
+    origin_at: datetime
+    origin: float
+
+    def time(self, action: Action, record: AccessRequest) -> Outcome:
+        begun = time.monotonic()
+        at = self.origin_at + timedelta(seconds=begun - self.origin)
+        error, permanent = "", False
+        try:
+            receipt = action(record, at)
+        except Exception as refused:  # one that breaks must not lose the others of its batch
+            permanent = bool(getattr(refused, "permanent", False))
+            error = getattr(refused, "message", "")
+            if not error:
+                log.exception("connector.broken", request=record.reference)
+                error = f"The connector broke: {type(refused).__name__}."
+            return Outcome(at, time.monotonic() - begun, error=error, permanent=permanent)
+        return Outcome(
+            at,
+            time.monotonic() - begun,
+            detail=dict(receipt.detail),
+            sessions_closed=receipt.sessions_closed,
+        )
+
+
+def _in_thread(stopwatch: _Stopwatch, action: Action, record: AccessRequest) -> Outcome:
+    try:
+        return stopwatch.time(action, record)
+    finally:
+        connections.close_all()
+
+
+class _Calls:
+    """The calls of one batch: those in flight, and those that wait for their resource's turn."""
+
+    def __init__(
+        self, rows: Sequence[Row], submit: Callable[[AccessRequest], Future[Outcome]]
+    ) -> None:
+        self._submit = submit
+        self._waiting: dict[str, deque[Row]] = defaultdict(deque)
+        self._renewed = time.monotonic()
+        self.flying: dict[Future[Outcome], Row] = {}
+        for row in rows:
+            self._waiting[row[1].resource_name].append(row)
+        for resource in list(self._waiting):
+            for _ in range(PER_RESOURCE):
+                self._launch(resource)
+
+    def _launch(self, resource: str) -> None:
+        if self._waiting[resource]:
+            row = self._waiting[resource].popleft()
+            self.flying[self._submit(row[1])] = row
+
+    def finished(self) -> list[Done]:
+        """Return what has finished within moments, and start what may follow it."""
+        done, pending = wait(self.flying, timeout=5, return_when=FIRST_COMPLETED)
+        if done and pending:  # let what finishes at the same time be recorded together
+            done |= wait(pending, timeout=0.01).done
+        found: list[Done] = [(*self.flying.pop(future), future.result()) for future in done]
+        for _, record, outcome in list(found):
+            resource = record.resource_name
+            if outcome.error and not outcome.permanent:
+                found += [(*row, _untried(outcome)) for row in self._waiting[resource]]
+                self._waiting[resource].clear()
+            self._launch(resource)
+        return found
+
+    def renew_leases(self) -> None:
+        """Keep other workers from taking over what is still being worked on."""
+        if time.monotonic() - self._renewed < settings.OUTBOX_LEASE.total_seconds() / 3:
+            return
+        self._renewed = time.monotonic()
+        waiting = (row for rows in self._waiting.values() for row in rows)
+        held = [item for item, _ in [*self.flying.values(), *waiting]]
+        queue.renew(held, now=clock.now())
+
+
+def _untried(failed: Outcome) -> Outcome:
+    return Outcome(
+        failed.started_at,
+        failed.seconds,
+        error=f"Not tried, because the target just failed: {failed.error}",
+    )

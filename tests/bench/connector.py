@@ -1,0 +1,54 @@
+"""The target of the benches: it has nothing, so that only the portal's own work is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import ClassVar
+
+from approvals.connectors import registry
+from approvals.connectors.protocol import GrantSpec, Health, Held, Receipt, Settings, Step
+
+
+class Nothing:
+    """Every call succeeds at once."""
+
+    key: ClassVar[str] = "bench"
+    title: ClassVar[str] = "Bench"
+    glyph: ClassVar[str] = "BE"
+    needs_secret: ClassVar[bool] = False
+    ends_at_target: ClassVar[bool] = False
+
+    def grant(self, spec: GrantSpec) -> Receipt:
+        return Receipt(detail={})
+
+    def revoke(self, spec: GrantSpec) -> Receipt:
+        return Receipt(detail={})
+
+    def observe(
+        self,
+        *,
+        resource_settings: Settings,
+        secret: str | None,
+        entitlements: Mapping[str, Settings],
+    ) -> list[Held]:
+        return []
+
+    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+        return Health(ok=True, message="Nothing to do, and ready for it.", latency_ms=0.0)
+
+    def how_to_connect(self, spec: GrantSpec) -> list[Step]:
+        return [Step("Connect", "There is nothing to connect to.")]
+
+    def validate(
+        self, *, resource_settings: Settings, entitlement_settings: Settings | None
+    ) -> list[str]:
+        return []
+
+
+_installed = ExitStack()
+
+
+def install() -> None:
+    """Let this process know the target, until it ends."""
+    _installed.enter_context(registry.registered(Nothing()))
