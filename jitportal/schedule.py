@@ -14,7 +14,7 @@ from celery.beat import Scheduler
 from celery.schedules import crontab, schedstate, schedule
 from django.db import DatabaseError, connection
 
-from approvals.selectors import clock
+from approvals.selectors import clock, due
 
 log = structlog.get_logger(__name__)
 
@@ -72,11 +72,21 @@ class LeadingScheduler(Scheduler):
         self.leads = False
 
     def tick(self, *args: Any, **options: Any) -> float:
-        """Run what is due if this beat leads; return the seconds until the next look."""
+        """Send what is due if this beat leads; return the seconds until the next look.
+
+        Every entry is looked at every time: Celery's own queue of entries looks at the first alone,
+        which is right only for schedules that know their times beforehand.
+        """
         if not self._lead():
             return LOOK_SECONDS
-        wait: float = super().tick(*args, **options)
-        return wait
+        pause = LOOK_SECONDS
+        for entry in list(self.schedule.values()):
+            is_due, wait = entry.is_due()
+            if is_due:
+                self.reserve(entry)
+                self.apply_entry(entry, producer=self.producer)
+            pause = min(pause, wait)
+        return pause
 
     def _lead(self) -> bool:
         """Hold or take the leader's lock; it goes with the connection that holds it."""
@@ -101,10 +111,15 @@ class LeadingScheduler(Scheduler):
 def entries() -> dict[str, dict[str, Any]]:
     """Return beat's entries."""
     return {
+        "ends": {
+            "task": "work.ends",
+            "schedule": WhenDue(due.next_end),
+            "options": {"queue": "due", "expires": EXPIRES_SECONDS},
+        },
         "due": {
             "task": "work.due",
-            "schedule": WhenDue(),
-            "options": {"queue": "due"},
+            "schedule": WhenDue(due.next_moment),
+            "options": {"queue": "due", "expires": EXPIRES_SECONDS},
         },
         "repair-index": {
             "task": "index.repair",
