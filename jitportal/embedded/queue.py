@@ -1,15 +1,17 @@
-"""kombu's PostgreSQL transport with three repairs.
+"""kombu's PostgreSQL transport with four repairs.
 
 - Whoever publishes gives up within seconds, also when the server is frozen. The library's DSN has
   no room for a timeout, and no timeout of the server or the network ends a silent wait.
 - Only consumers LISTEN. A publisher that listens never reads what it is told, and PostgreSQL keeps
   every notification since, until its notification queue is full and publishing fails.
+- Two processes may declare a queue at the same moment.
 - The address is the broker URL's alone. The library falls back to DATABASE_URL, which is the
   portal's own database.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Generator
 from typing import Any, TypeVar, cast
@@ -130,7 +132,24 @@ class Transport(kombu_pgmq.Transport):
 
 
 class _Queue(PGMQueue):  # type: ignore[no-untyped-call]
-    """Closes the pool that it was given: nobody else has it."""
+    """Closes the pool that it was given, and bears others that declare as it does."""
+
+    def enable_notify(self, queue: str, throttle_interval_ms: int = 250, **_: Any) -> None:
+        """As the library's, which drops and makes a trigger and fails when two do so at once."""
+        for patience in (0.05, 0.1, 0.2, 0.4, None):
+            try:
+                super().enable_notify(queue, throttle_interval_ms)
+                return
+            except (
+                psycopg.errors.DuplicateObject,
+                psycopg.errors.UndefinedObject,
+                psycopg.errors.UniqueViolation,
+                psycopg.errors.DeadlockDetected,
+                psycopg.errors.InternalError_,
+            ):
+                if patience is None:
+                    raise
+                time.sleep(patience * random.uniform(0.5, 1.5))  # noqa: S311 - spreads them only
 
     def close(self) -> None:
         if self.pool is not None:

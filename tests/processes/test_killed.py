@@ -128,3 +128,25 @@ def test_a_grant_ends_on_time(world: World, noop: Noop, processes: Processes, un
     assert ended.removal_lag is not None
     assert 0 <= ended.removal_lag.total_seconds() < 2
     assert ended.end_reason == "time"
+
+
+def test_many_processes_may_declare_the_same_queue_at_once(processes: Processes) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from kombu import Connection, Queue
+
+    from jitportal.broker import celery_broker
+
+    options = celery_broker(processes.broker_url)["broker_transport_options"]
+
+    def declare(_: int) -> None:
+        with Connection(
+            processes.broker_url,
+            transport="jitportal.embedded.queue:Transport",
+            transport_options=options,
+        ) as connection:
+            Queue("due", channel=connection.channel()).declare()
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            list(pool.map(declare, range(8)))
