@@ -131,6 +131,12 @@ class Transport(kombu_pgmq.Transport):
         )
 
 
+_NOTIFIES = (
+    "SELECT 1 FROM pg_trigger WHERE tgname = 'trigger_notify_queue_insert_listeners'"
+    " AND tgrelid = to_regclass('pgmq.q_' || %s)"
+)
+
+
 class _Queue(PGMQueue):  # type: ignore[no-untyped-call]
     """Closes the pool that it was given, and bears others that declare as it does."""
 
@@ -138,6 +144,8 @@ class _Queue(PGMQueue):  # type: ignore[no-untyped-call]
         """As the library's, which drops and makes a trigger and fails when two do so at once."""
         for patience in (0.05, 0.1, 0.2, 0.4, None):
             try:
+                if self._execute_with_result(_NOTIFIES, (queue,)):
+                    return
                 super().enable_notify(queue, throttle_interval_ms)
                 return
             except (
