@@ -140,7 +140,7 @@ _NOTIFIES = (
 class _Queue(PGMQueue):  # type: ignore[no-untyped-call]
     """Closes the pool that it was given, and bears others that declare as it does."""
 
-    def enable_notify(self, queue: str, throttle_interval_ms: int = 250, **_: Any) -> None:
+    def enable_notify(self, queue: str, throttle_interval_ms: int = 250, conn: Any = None) -> None:
         """As the library's, which drops and makes a trigger and fails when two do so at once."""
         for patience in (0.05, 0.1, 0.2, 0.4, None):
             try:

@@ -40,7 +40,7 @@ def test_the_undoing_of_a_cancelled_grant_spares_the_grant_that_follows(
     world: World, noop: Noop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = world.ask(what=world.read)
-    again = []
+    again: list[Any] = []
     real = noop.grant
 
     def grant(spec: Any) -> Any:

@@ -1,7 +1,7 @@
 """Beat looks at every entry, leads alone, and asks the database what is due."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
 
 import pytest
 from celery import Celery
@@ -21,6 +21,12 @@ def beat(monkeypatch: pytest.MonkeyPatch, sent: list[str]) -> schedule.LeadingSc
     return found
 
 
+def when(found: schedule.LeadingScheduler, name: str) -> schedule.WhenDue:
+    entry = found.schedule[name].schedule
+    assert isinstance(entry, schedule.WhenDue)
+    return entry
+
+
 def test_each_kind_of_due_work_is_sent_though_the_other_is_not_due(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -28,16 +34,19 @@ def test_each_kind_of_due_work_is_sent_though_the_other_is_not_due(
     found = beat(monkeypatch, sent)
     found.tick()
     assert sorted(sent) == ["work.due", "work.ends"], "once at the start, so that a stop shows"
-    moments: dict[str, Any] = {"end": None, "level": None}
-    for name, entry in (("end", "ends"), ("level", "due")):
-        moment = datetime.now(UTC) - timedelta(seconds=1)
-        for other in ("ends", "due"):
-            looked = found.schedule[other].schedule
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    for due_one in ("ends", "due"):
+        for name in ("ends", "due"):
+            looked = when(found, name)
             looked._sent -= 1
-            looked._next_moment = (lambda moment=moment: moment) if other == entry else lambda: None
+            looked._next_moment = partial(_answer, past if name == due_one else None)
         sent.clear()
         found.tick()
-        assert sent == [f"work.{entry}"], (name, moments)
+        assert sent == [f"work.{due_one}"]
+
+
+def _answer(moment: datetime | None) -> datetime | None:
+    return moment
 
 
 def test_the_pause_ends_when_the_next_access_does(
@@ -49,7 +58,7 @@ def test_the_pause_ends_when_the_next_access_does(
     from approvals.selectors import clock
 
     soon = clock.now() + timedelta(seconds=0.2)
-    found.schedule["ends"].schedule._next_moment = lambda: soon
+    when(found, "ends")._next_moment = lambda: soon
     assert 0 < found.tick() <= 0.2
 
 
