@@ -44,19 +44,22 @@ def _alone(lock: int) -> Iterator[bool]:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
 
 
-def _linger(step: Callable[[], bool], next_moment: Callable[[], datetime | None]) -> None:
-    """Repeat `step` while it finds work or more is due within moments, for a while."""
+def _linger(step: Callable[[], bool], next_moment: Callable[[], datetime | None]) -> bool:
+    """Repeat `step` while it finds work or more is due within moments, for a while.
+
+    Returns whether it left because its time was up, so that another has to take over at once.
+    """
     leave_at = time.monotonic() + LINGER_SECONDS
     while True:
         worked = step()
         if time.monotonic() >= leave_at:
-            return
+            return True
         if worked:
             continue
         next_at = next_moment()
         pause = (next_at - clock.now()) / timedelta(seconds=1) if next_at else AHEAD_SECONDS + 1
         if not 0 < pause <= AHEAD_SECONDS:
-            return  # later, or something that can't be done now: beat looks again
+            return False  # later, or something that can't be done now: beat looks again
         time.sleep(pause)
 
 
@@ -68,8 +71,9 @@ def work_ends() -> None:
     its time however far apart beat's messages are.
     """
     with _alone(_ENDS_LOCK) as alone:
-        if alone:
-            _linger(lambda: grants.end_due(now=clock.now()) > 0, due.next_end)
+        more = alone and _linger(lambda: grants.end_due(now=clock.now()) > 0, due.next_end)
+    if more:
+        queue.wake("ends")
 
 
 @shared_task(name="work.due")
@@ -128,12 +132,18 @@ def repair_index() -> None:
     asked.rebuild(now=now)
 
 
-WAKE = {"due": work_due, "provisioning": work_provisioning, "notices": work_notices}
+WAKE = {
+    "ends": (work_ends, "due"),
+    "due": (work_due, "due"),
+    "provisioning": (work_provisioning, "provisioning"),
+    "notices": (work_notices, "notices"),
+}
 
 
 def wake(lane: str) -> None:
     """Send the lane's task to its workers."""
-    WAKE[lane].apply_async(queue=lane, retry=False, ignore_result=True)
+    task, where = WAKE[lane]
+    task.apply_async(queue=where, retry=False, ignore_result=True)
 
 
 @shared_task(name="sessions.clear")

@@ -150,16 +150,24 @@ class _Calls:
 
     def finished(self) -> list[Done]:
         """Return what has finished within moments, and start what may follow it."""
-        done, pending = wait(self.flying, timeout=5, return_when=FIRST_COMPLETED)
-        if done and pending:  # let what finishes at the same time be recorded together
-            done |= wait(pending, timeout=0.01).done
-        found: list[Done] = [(*self.flying.pop(future), future.result()) for future in done]
-        for _, record, outcome in list(found):
-            resource = record.resource_name
-            if outcome.error and not outcome.permanent:
-                found += [(*row, _untried(outcome)) for row in self._waiting[resource]]
-                self._waiting[resource].clear()
-            self._launch(resource)
+        found: list[Done] = []
+        ends = time.monotonic() + 5
+        while self.flying:
+            left = ends - time.monotonic()
+            done, _ = wait(self.flying, timeout=max(0.0, left), return_when=FIRST_COMPLETED)
+            if not done:
+                break
+            if not found:
+                ends = time.monotonic() + 0.01
+            for future in done:
+                item, record = self.flying.pop(future)
+                outcome = future.result()
+                found.append((item, record, outcome))
+                resource = record.resource_name
+                if outcome.error and not outcome.permanent:
+                    found += [(*row, _untried(outcome)) for row in self._waiting[resource]]
+                    self._waiting[resource].clear()
+                self._launch(resource)
         return found
 
     def renew_leases(self) -> None:

@@ -16,44 +16,67 @@ from jitportal.embedded.demo import CELERY_WORKERS, SCHEDULER
 from tests.bench.ground import CHECKOUT, Ground
 
 STOP_SECONDS = 15
-_QUIET = ("--without-mingle", "--without-gossip", "--without-heartbeat")
+RESTARTS_MOST = 5
 
 
-@contextmanager
-def background(ground: Ground, database: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Beat and a worker for each queue run on `database`, with the broker in the same cluster."""
-    broker_url = roles.broker_url(cluster=ground.cluster)
-    broker.install(broker_url)
-    environment = ground.environment(database, BROKER_URL=broker_url)
+class Background:
+    """Beat and a worker for each queue, which are started again when they end, as the demo does."""
+
+    def __init__(self, ground: Ground, environment: dict[str, str]) -> None:
+        self._log = ground.log("processes")
+        self._environment = environment
+        self._restarts_left = RESTARTS_MOST
+        self._commands = _commands()
+        self.processes = [self._start(command) for command in self._commands]
+
+    def look_after(self) -> None:
+        """Start again what ended. Raises: RuntimeError when that happens again and again."""
+        for number, process in enumerate(self.processes):
+            if process.poll() is None:
+                continue
+            self._restarts_left -= 1
+            if self._restarts_left < 0:
+                raise RuntimeError(f"Processes of the portal end; {self._log} says why.")
+            self.processes[number] = self._start(self._commands[number])
+
+    def _start(self, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=CHECKOUT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=children.dies_with_us(signal.SIGKILL),
+            )
+
+
+def _commands() -> list[tuple[str, ...]]:
     celery = (sys.executable, "-m", "celery", "-A", "tests.bench.worker")
-    beat = (*celery, "beat", "--pidfile=", "--scheduler", SCHEDULER)
+    quiet = ("--without-mingle", "--without-gossip", "--without-heartbeat")
     workers = [
         (
             *(("nice", "-n", "10") if queue == "notices" else ()),
             *(*celery, "worker", "-Q", queue, "-n", f"{queue}@%h"),
-            *("-P", "threads", "-c", str(threads), *_QUIET),
+            *("-P", "threads", "-c", str(threads), *quiet),
         )
         for queue, threads in CELERY_WORKERS.items()
     ]
-    started: list[subprocess.Popen[bytes]] = []
+    return [(*celery, "beat", "--pidfile=", "--scheduler", SCHEDULER), *workers]
+
+
+@contextmanager
+def background(ground: Ground, database: str) -> Iterator[Background]:
+    """The portal's background processes run on `database`, with the broker in the same cluster."""
+    broker_url = roles.broker_url(cluster=ground.cluster)
+    broker.install(broker_url)
+    running = Background(ground, ground.environment(database, BROKER_URL=broker_url))
     try:
-        with ground.log("processes").open("ab") as log:
-            started = [
-                subprocess.Popen(
-                    command,
-                    cwd=CHECKOUT,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    preexec_fn=children.dies_with_us(signal.SIGKILL),
-                )
-                for command in (beat, *workers)
-            ]
-        yield started
+        yield running
     finally:
-        _stop(started)
+        _stop(running.processes)
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
