@@ -92,8 +92,9 @@ def work_due() -> None:
         return worked
 
     with _alone(_DUE_LOCK) as alone:
-        if alone:
-            _linger(step, lambda: due.next_moment(lanes=["due"]))
+        more = alone and _linger(step, lambda: due.next_moment(lanes=["due"]))
+    if more:
+        queue.wake("due")
 
 
 def _advance_levels(now: datetime) -> bool:
