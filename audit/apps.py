@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, post_save
 
 
 def grant_after_migrate(*, using: str, **_: Any) -> None:
@@ -19,5 +19,8 @@ class AuditConfig(AppConfig):
     name = "audit"
 
     def ready(self) -> None:
-        """Hook the grants in behind the last application's migrations."""
+        """Hook in the grants, behind the last application's migrations, and history's entries."""
+        from audit.models import histories
+
+        post_save.connect(histories.record, dispatch_uid="audit.history")
         post_migrate.connect(grant_after_migrate, sender=self, dispatch_uid="audit.grant")

@@ -26,7 +26,8 @@ from tests.world import World, build
 _KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 
 
-def _connect_as(role: str) -> None:
+def connect_as(role: str) -> None:
+    """From now on this process's connections are of that role."""
     connection.close()
     connection.close_pool()  # type: ignore[attr-defined]
     connection.settings_dict["USER"] = role
@@ -43,9 +44,9 @@ def cluster() -> Cluster:
 def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> None:
     """Migrate as the owner, then go on as the app."""
     with django_db_blocker.unblock():
-        _connect_as(roles.OWNER)
+        connect_as(roles.OWNER)
         call_command("migrate", verbosity=0)
-        _connect_as(roles.APP)
+        connect_as(roles.APP)
 
 
 def truncate(_: object = None) -> None:

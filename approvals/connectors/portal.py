@@ -15,6 +15,7 @@ from typing import ClassVar, Protocol
 
 from approvals.connectors.protocol import (
     ConnectorError,
+    Field,
     GrantSpec,
     Health,
     Held,
@@ -84,6 +85,15 @@ class PortalGroup:
     glyph: ClassVar[str] = "JP"
     needs_secret: ClassVar[bool] = False
     ends_at_target: ClassVar[bool] = False
+    resource_fields: ClassVar[tuple[Field, ...]] = ()
+    entitlement_fields: ClassVar[tuple[Field, ...]] = (
+        Field(
+            name="group",
+            label="Group",
+            help="The directory group that the subject is a member of while the grant lasts.",
+            required=True,
+        ),
+    )
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The subject is a member. `pre_existing` says that it was standing and will stay."""
@@ -229,3 +239,6 @@ def _translated(*, login: str, group: str) -> Iterator[None]:
             f"This portal's directory did not answer ({type(error).__name__}): see the worker's "
             "log."
         ) from error
+
+
+CONNECTORS = (PortalGroup(),)

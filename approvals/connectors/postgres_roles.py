@@ -41,6 +41,7 @@ from approvals.connectors import postgres_catalog as catalog
 from approvals.connectors.postgres_session import Session, parameters, session
 from approvals.connectors.protocol import (
     ConnectorError,
+    Field,
     GrantSpec,
     Health,
     Held,
@@ -95,6 +96,24 @@ class PostgresRole:
     glyph: ClassVar[str] = "PG"
     needs_secret: ClassVar[bool] = True
     ends_at_target: ClassVar[bool] = False
+    resource_fields: ClassVar[tuple[Field, ...]] = (
+        Field(name="database", label="Database", help="Other than the one that the secret names."),
+        Field(
+            name="terminate",
+            label="Open sessions",
+            help="Whether open sessions of the login are closed at the end.",
+            choices=_TERMINATE,
+        ),
+    )
+    entitlement_fields: ClassVar[tuple[Field, ...]] = (
+        Field(name="role", label="Role", help="The role that is granted.", required=True),
+        Field(
+            name="allow_privileged",
+            label="Privileged",
+            help="Permit a role that is, or leads to, a superuser or a predefined role.",
+            kind="flag",
+        ),
+    )
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The login is a member of the role.
@@ -348,3 +367,6 @@ def _facts(connection: Session, target: _Target) -> dict[str, Any]:
         "login": target.login,
         "database": connection.info.dbname,
     }
+
+
+CONNECTORS = (PostgresRole(),)

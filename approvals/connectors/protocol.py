@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 Settings = Mapping[str, Any]
 """Decoded JSON of a resource or an entitlement: whatever `Connector.validate` accepts."""
@@ -64,6 +64,20 @@ class GrantSpec:
     entitlement_settings: Settings
     secret: str | None = field(default=None, repr=False)
     ends_at: datetime | None = None
+    subject_keys: tuple[str, ...] = ()
+    """The subject's public SSH keys, each one line of OpenSSH's format, newest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """What the subject needs to use the access and can't know: shown to them, and to them alone.
+
+    `once` is for what is secret: it is gone after it was shown, and never part of a record.
+    """
+
+    label: str
+    text: str = field(repr=False)
+    once: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +86,8 @@ class Receipt:
 
     detail: dict[str, Any]
     sessions_closed: int = 0
+    handover: tuple[Handover, ...] = field(default=(), repr=False)
+    """Beside the record, kept sealed until it is shown or the grant ends."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,6 +114,19 @@ class Step(NamedTuple):
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One setting, for forms and docs: its key in the settings and what people are told of it."""
+
+    name: str
+    label: str
+    help: str
+    required: bool = False
+    kind: Literal["text", "number", "flag", "list", "lines"] = "text"
+    """`list` is a JSON list of texts, `lines` a text of several lines (a PEM certificate)."""
+    choices: tuple[str, ...] = ()
+
+
 class Connector(Protocol):
     """One kind of target."""
 
@@ -111,6 +140,9 @@ class Connector(Protocol):
     ends_at_target: ClassVar[bool]
     """Whether the target itself enforces `GrantSpec.ends_at`, so that an outage of ours can't
     prolong access."""
+    resource_fields: ClassVar[tuple[Field, ...]]
+    entitlement_fields: ClassVar[tuple[Field, ...]]
+    """Every setting that `validate` knows."""
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The subject holds the entitlement at the target when this returns.

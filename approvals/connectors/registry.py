@@ -1,22 +1,36 @@
-"""Which connectors there are: one explicit list, nothing found by import magic."""
+"""Which connectors there are: every module of this package that says `CONNECTORS = (…)`.
+
+Adding one touches its own module or folder (and its page in `docs/connectors/`) alone.
+"""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 
-from approvals.connectors.portal import PortalGroup
-from approvals.connectors.postgres_roles import PostgresRole
+from approvals import connectors
 from approvals.connectors.protocol import Connector, PermanentError
-
-_CONNECTORS: dict[str, Connector] = {
-    PostgresRole.key: PostgresRole(),
-    PortalGroup.key: PortalGroup(),
-}
 
 
 class UnknownConnector(PermanentError):
     """A resource names a kind of target that this installation does not have."""
+
+
+@cache
+def _found() -> dict[str, Connector]:
+    """Return the connectors by their keys, filled once. Raises: ValueError for a key used twice."""
+    known: dict[str, Connector] = {}
+    for module in pkgutil.iter_modules(connectors.__path__, f"{connectors.__name__}."):
+        if module.name == __name__:
+            continue
+        for connector in getattr(import_module(module.name), "CONNECTORS", ()):
+            if connector.key in known:
+                raise ValueError(f"Two connectors have the key {connector.key!r}.")
+            known[connector.key] = connector
+    return known
 
 
 def get(key: str) -> Connector:
@@ -25,9 +39,9 @@ def get(key: str) -> Connector:
     Raises: UnknownConnector.
     """
     try:
-        return _CONNECTORS[key]
+        return _found()[key]
     except KeyError:
-        known = ", ".join(sorted(_CONNECTORS))
+        known = ", ".join(sorted(_found()))
         raise UnknownConnector(
             f"There is no connector {key!r}: choose one of {known} for the resource."
         ) from None
@@ -36,7 +50,7 @@ def get(key: str) -> Connector:
 def choices() -> list[tuple[str, str]]:
     """Key and title of each connector, for forms, sorted by title."""
     return sorted(
-        ((key, connector.title) for key, connector in _CONNECTORS.items()), key=lambda row: row[1]
+        ((key, connector.title) for key, connector in _found().items()), key=lambda row: row[1]
     )
 
 
@@ -46,10 +60,10 @@ def registered(connector: Connector) -> Iterator[None]:
 
     Raises: ValueError if its key is taken.
     """
-    if connector.key in _CONNECTORS:
+    if connector.key in _found():
         raise ValueError(f"The key {connector.key!r} is taken.")
-    _CONNECTORS[connector.key] = connector
+    _found()[connector.key] = connector
     try:
         yield
     finally:
-        del _CONNECTORS[connector.key]
+        del _found()[connector.key]

@@ -5,7 +5,7 @@ from typing import ClassVar
 from django.db import models
 
 from approvals.directory.models import User
-from audit.models import AppendOnly
+from audit.models import AppendOnly, Said, sealed
 
 
 class Decision(AppendOnly):
@@ -14,6 +14,8 @@ class Decision(AppendOnly):
     One person has one vote on a request, whatever levels and groups they are in: the unique key is
     the last guard of that. `revision` is the one that the decision produced.
     """
+
+    ledger_name: ClassVar[str] = "decision"
 
     class Verdict(models.TextChoices):
         """What was decided."""
@@ -49,3 +51,20 @@ class Decision(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.actor_name}: {self.verdict}"
+
+    def said(self) -> Said:
+        """Return what the decision says to the log, as an object of one revision."""
+        return self.said_after(None, actor=str(self.actor.uid))
+
+    def said_after(self, before: None, *, actor: str) -> Said:
+        """Return it with the actor given."""
+        return Said(
+            model=self.ledger_name,
+            object_id=f"{self.request_id}.{self.revision}",
+            revision=1,
+            previous="",
+            operation=self.verdict,
+            actor=actor,
+            at=self.occurred_at,
+            values=sealed.values(self, None, without=frozenset({"id", "recorded_at"})),
+        )

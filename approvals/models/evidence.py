@@ -5,11 +5,14 @@ from typing import ClassVar
 from django.db import models
 
 from approvals.directory.models import User
-from audit.models import AppendOnly
+from audit.domain.entries import SYSTEM
+from audit.models import AppendOnly, Said, sealed
 
 
 class GrantEvent(AppendOnly):
     """One attempt at the target: made or failed, with its duration and what the target said."""
+
+    ledger_name: ClassVar[str] = "grant_event"
 
     class Kind(models.TextChoices):
         """What was tried, and how it went."""
@@ -37,9 +40,29 @@ class GrantEvent(AppendOnly):
     def __str__(self) -> str:
         return f"{self.kind} {self.request_id}"
 
+    def said(self) -> Said:
+        """Return what the attempt says to the log, as an object of one revision."""
+        return self.said_after(None, actor=SYSTEM)
+
+    def said_after(self, before: None, *, actor: str) -> Said:
+        """Return it; the actor is the portal."""
+        began = sealed.plain_moment(self.started_at)
+        return Said(
+            model=self.ledger_name,
+            object_id=f"{self.request_id}.{self.kind}.{began}",
+            revision=1,
+            previous="",
+            operation=self.kind,
+            actor=actor,
+            at=self.occurred_at,
+            values=sealed.values(self, None, without=frozenset({"id", "recorded_at"})),
+        )
+
 
 class Notice(AppendOnly):
     """A message that was handed to a channel for a person, written when it was accepted."""
+
+    unsealed: ClassVar[str] = "It tells that a mail left, and decides nothing."
 
     request_id = models.UUIDField(null=True)
     kind = models.CharField(max_length=30)

@@ -5,11 +5,11 @@ changes the new object in memory, `save()` inserts it. The database refuses a re
 follow the newest one, so that of two concurrent ones exactly one is written.
 """
 
-import hashlib
 import uuid
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from functools import cache
+from hashlib import sha256
 from typing import Any, ClassVar, Self
 
 from django.db import connection, models
@@ -21,11 +21,14 @@ from approvals.directory.models import User
 from approvals.domain import states
 from approvals.domain.states import EndReason, State
 from approvals.models.catalogue import Entitlement
-from audit.domain import canonical
-from audit.models import AppendOnly
+from audit.domain.entries import SYSTEM
+from audit.models import AppendOnly, Said, sealed
 from audit.models.append_only import column_types, columns
 
-_NOT_HASHED = {"id", "recorded_at", "hash"}
+#: Columns that an entry says by its own members (object, revision, op, prev) or that hold its hash.
+_IMPLIED = frozenset(
+    {"id", "recorded_at", "hash", "previous_hash", "request_id", "revision", "event"}
+)
 _REFERENCE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -37,7 +40,13 @@ def reference(request_id: uuid.UUID) -> str:
 
 
 class AccessRequest(AppendOnly):
-    """One revision of an access request. The newest one is found through `CurrentRequest`."""
+    """One revision of an access request. The newest one is found through `CurrentRequest`.
+
+    `hash` is that of the entry that the revision wrote to the log; `previous_hash` that of the
+    revision before, so that each one commits to all before it.
+    """
+
+    ledger_name: ClassVar[str] = "request"
 
     request_id = models.UUIDField()
     revision = models.PositiveIntegerField()
@@ -96,7 +105,9 @@ class AccessRequest(AppendOnly):
     comment = models.TextField(blank=True)
     detail = models.JSONField(default=dict)
 
-    _before: "AccessRequest | None" = None  # the revision that this one was made of, in memory only
+    # In memory only: the revision that this one was made of, and who makes it.
+    _before: "AccessRequest | None" = None
+    _actor_uid: str = ""
 
     class Meta:
         indexes: ClassVar = [
@@ -176,6 +187,7 @@ class AccessRequest(AppendOnly):
             revision=self.revision + 1,
             event=str(event),
             actor_id=actor.pk if actor else None,
+            _actor_uid=str(actor.uid) if actor else SYSTEM,
             actor_name=actor.get_full_name() if actor else "portal",
             occurred_at=now,
             previous_hash=bytes(self.hash),
@@ -185,31 +197,41 @@ class AccessRequest(AppendOnly):
         new.__dict__.update(changes)
         return new
 
-    def content_hash(self) -> bytes:
-        """Return SHA-256 over this revision's columns as canonical JSON (RFC 8785).
+    def said(self) -> Said:
+        """Return what this revision says to the log: what it sets, and by whom.
 
-        `previous_hash` is one of them, so that each revision commits to all before it.
+        One query for the actor where the revision wasn't made by `revise()`.
         """
-        content = {
-            name: plain(value) if plain and value is not None else value
-            for name, plain in _hashed()
-            for value in [getattr(self, name)]
-        }
-        # All other columns are texts, whole numbers and null, which either encoder writes alike.
-        plain_json = canonical.is_plain(self.detail) and canonical.is_plain(self.target)
-        encode = canonical.dumps_plain if plain_json else canonical.dumps
-        return hashlib.sha256(encode(content)).digest()
+        if not self._actor_uid:
+            self._actor_uid = str(self.actor.uid) if self.actor else SYSTEM
+        return self.said_after(self._before, actor=self._actor_uid)
+
+    def said_after(self, before: "AccessRequest | None", *, actor: str) -> Said:
+        """Return what this revision says as the one that follows `before`."""
+        return Said(
+            model=self.ledger_name,
+            object_id=str(self.request_id),
+            revision=self.revision,
+            previous=bytes(self.previous_hash).hex() if self.previous_hash else "",
+            operation=self.event,
+            actor=actor,
+            at=self.occurred_at,
+            values=sealed.values(self, before, without=_IMPLIED),
+        )
+
+    def build_entry(self) -> sealed.Built:
+        """Return what the revision says, its entry and the salts; from now on it has its hash."""
+        built = super().build_entry()
+        self.hash = sha256(built[1]).digest()
+        return built
 
     @classmethod
     def insert(cls, rows: Sequence[Self]) -> None:
-        """Insert revisions of different requests with their hashes, in one statement.
+        """Insert revisions of different requests in one statement, and their entries.
 
         Where many follow earlier revisions, as in a sweep, only what has changed is sent; the rest
         is copied by the database from the row before, which can't have changed.
         """
-        for row in rows:
-            if row._state.adding:
-                row.hash = row.content_hash()
         if len(rows) > 1 and all(row._state.adding and row._before is not None for row in rows):
             cls._insert_following(rows)
         else:
@@ -217,6 +239,7 @@ class AccessRequest(AppendOnly):
 
     @classmethod
     def _insert_following(cls, rows: Sequence[Self]) -> None:
+        built = [row.build_entry() for row in rows]
         fields = columns(cls)
         changed = tuple(
             index
@@ -232,9 +255,9 @@ class AccessRequest(AppendOnly):
             cursor.execute(_following_statement(changed), parameters)
             written = {key: (pk, at) for pk, at, key in cursor.fetchall()}
         for row in rows:
-            row.pk, row.recorded_at = written[row.request_id]
-            row._state.adding = False
-            row._state.db = connection.alias
+            pk, recorded_at = written[row.request_id]
+            row.written(pk=pk, recorded_at=recorded_at)
+        sealed.record([(each, row.pk) for each, row in zip(built, rows, strict=True)])
 
     @transition(field=state, source=states.sources("approve"), target=State.APPROVED)
     def approve(self) -> None:
@@ -291,36 +314,9 @@ class AccessRequest(AppendOnly):
         return self.policy_record.document
 
 
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _hex(value: bytes | memoryview) -> str:
-    return bytes(value).hex()
-
-
-_PLAIN: dict[type[Any], Callable[[Any], Any]] = {
-    models.DateTimeField: _utc,
-    models.UUIDField: str,
-    models.BinaryField: _hex,
-    models.CharField: str,
-    FSMField: str,
-}
-
-
 @cache
 def _names() -> frozenset[str]:
     return frozenset(field.attname for field in AccessRequest._meta.concrete_fields)
-
-
-@cache
-def _hashed() -> list[tuple[str, Callable[[Any], Any] | None]]:
-    """Return the columns that a hash covers, and how each becomes plain JSON."""
-    return [
-        (field.attname, _PLAIN.get(type(field)))
-        for field in AccessRequest._meta.concrete_fields
-        if field.attname not in _NOT_HASHED
-    ]
 
 
 @cache

@@ -81,8 +81,6 @@ def _chain(revisions: Iterable[AccessRequest]) -> Generator[str, None, AccessReq
             yield f"{name}: follows {expected - 1 or 'nothing'}, so there is a gap"
         elif _bytes(row.previous_hash) != (_bytes(before.hash) if before else None):
             yield f"{name}: does not commit to the one before"
-        if row.content_hash() != _bytes(row.hash):
-            yield f"{name}: is not what its hash says"
         before = row
     assert before is not None
     return before

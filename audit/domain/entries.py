@@ -23,6 +23,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
+from json.encoder import encode_basestring as _quoted
+from os import urandom
 from typing import Any
 from uuid import UUID
 
@@ -192,6 +194,55 @@ def succession(*, origin: str, old_checkpoint: bytes, at: datetime) -> Entry:
         at=stamp(at),
         fields={"checkpoint": sha256(old_checkpoint).hexdigest()},
     )
+
+
+_PLAIN_IDENTITY = re.compile(r"[A-Za-z0-9_.:@/+-]{1,200}")
+
+
+def assemble(
+    *,
+    model: str,
+    id: str,
+    rev: int,
+    prev: str,
+    op: str,
+    actor: str,
+    at: datetime,
+    values: Mapping[str, Any],
+) -> tuple[bytes, bytes]:
+    """Return a revision's entry with fresh commitments to these values, and the salts.
+
+    The salts stand in the order of the fields' names. The bytes are those that `Entry.encode` makes
+    (a test compares them); this is the short way to them, since every record that is ever written
+    goes through here. `model`, `op` and the names are the code's own words.
+    Raises: Malformed for an id that is no plain word, a value without canonical form, or an entry
+    of more than 65,535 bytes.
+    """
+    if not _PLAIN_IDENTITY.fullmatch(id):
+        raise Malformed(f"{id[:80]!r} can't be an object's id")
+    names = sorted(values)
+    salts = urandom(SALT_BYTES * len(names))
+    fields = []
+    for place, name in enumerate(names):
+        value = values[name]
+        kind = type(value)
+        if kind is str:
+            text = _quoted(value)
+        elif kind is int and -(2**53) < value < 2**53:
+            text = str(value)
+        else:
+            text = _canonical(value).decode()
+        salt = salts[place * SALT_BYTES : (place + 1) * SALT_BYTES]
+        digest = hmac.digest(salt, f"{name}\0{text}".encode(), "sha256").hex()
+        fields.append(f'"{name}":"{digest}"')
+    data = (
+        f'{{"actor":"{actor}","at":"{at.astimezone(UTC).strftime(_AT)}",'
+        f'"fields":{{{",".join(fields)}}},"id":"{id}","model":"{model}","op":"{op}",'
+        f'"prev":"{prev}","rev":{rev},"type":"{REVISION}","v":{VERSION}}}'
+    ).encode()
+    if len(data) > ENTRY_BYTES_MOST:
+        raise Malformed(f"an entry has at most {ENTRY_BYTES_MOST} bytes, not {len(data)}")
+    return data, salts
 
 
 # -- commitments and payloads

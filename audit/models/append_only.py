@@ -5,10 +5,13 @@ This is the courtesy in Python; the guarantee is the database's (`audit.models.g
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import cache
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from django.db import connection, models
+
+from audit.models import sealed
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -72,7 +75,14 @@ class AppendOnlyQuerySet(models.QuerySet[Row]):
 
 
 class AppendOnly(models.Model):
-    """A row that is inserted once. `recorded_at` is the database's clock, set by a trigger."""
+    """A row that is inserted once. `recorded_at` is the database's clock, set by a trigger.
+
+    Every row of a model with a `ledger_name` writes its entry for the log in the same transaction;
+    `said()` is what it says there. `unsealed` says why a model has none.
+    """
+
+    ledger_name: ClassVar[str] = ""
+    unsealed: ClassVar[str] = ""
 
     recorded_at = models.DateTimeField(editable=False, null=True)
 
@@ -97,9 +107,12 @@ class AppendOnly(models.Model):
         """
         fields = columns(cls)
         values: list[list[Any]] = []
+        built: list[sealed.Built] = []
         for row in rows:
             if not row._state.adding:
                 raise MutationBlocked(cls, "insert of an existing row")
+            if cls.ledger_name:
+                built.append(row.build_entry())
             found = [getattr(row, name) for name, _ in fields]
             values.append(
                 [
@@ -109,14 +122,37 @@ class AppendOnly(models.Model):
             )
         if not values:
             return
-        many = len(values) > 1
-        parameters: list[Any] = [list(column) for column in zip(*values, strict=True)]
+        if len(values) == 1:
+            parameters = values[0]
+            if built:
+                said, data, salts = built[0]
+                parameters = [*parameters, said.model, said.object_id, data, salts]
+            statement = _insert_one(cls)
+        else:
+            parameters = [list(column) for column in zip(*values, strict=True)]
+            statement = _insert_many(cls)
         with connection.cursor() as cursor:
-            cursor.execute(_insert_statement(cls, many=many), parameters if many else values[0])
-            for row, (pk, recorded_at) in zip(rows, cursor.fetchall(), strict=True):
-                row.pk, row.recorded_at = pk, recorded_at
-                row._state.adding = False
-                row._state.db = connection.alias
+            cursor.execute(statement, parameters)
+            found = cursor.fetchall()
+        for row, (pk, recorded_at) in zip(rows, found, strict=True):
+            row.written(pk=pk, recorded_at=recorded_at)
+        if len(values) > 1:
+            sealed.record([(each, row.pk) for each, row in zip(built, rows, strict=False)])
+
+    def written(self, *, pk: int, recorded_at: datetime) -> None:
+        """Take over what the database gave the row."""
+        self.pk, self.recorded_at = pk, recorded_at
+        self._state.adding = False
+        self._state.db = connection.alias
+
+    def said(self) -> sealed.Said:
+        """Return what the row says to the log."""
+        raise NotImplementedError(f"{type(self).__name__} has a ledger_name and no said()")
+
+    def build_entry(self) -> sealed.Built:
+        """Return what the row says, the entry's bytes and its fresh salts."""
+        said = self.said()
+        return said, *said.build()
 
     def delete(self, *_: Any, **__: Any) -> NoReturn:
         """Raise MutationBlocked."""
@@ -146,14 +182,32 @@ def _given(model: type[AppendOnly]) -> list["models.Field[Any, Any]"]:
     return [field for field in fields if field.attname not in {"id", "recorded_at"}]
 
 
+def _names(model: type[AppendOnly]) -> str:
+    return ", ".join(f'"{name}"' for name, _ in columns(model))
+
+
 @cache
-def _insert_statement(model: type[AppendOnly], *, many: bool) -> str:
-    names = ", ".join(f'"{name}"' for name, _ in columns(model))
-    types = column_types(model)
-    if many:
-        arrays = ", ".join(f"%s::{kind}[]" for kind in types)
-        rows = f"SELECT * FROM unnest({arrays})"  # noqa: S608
-    else:
-        rows = f"VALUES ({', '.join(['%s'] * len(types))})"
-    table = model._meta.db_table
-    return f"INSERT INTO {table} ({names}) {rows} RETURNING id, recorded_at"
+def _insert_one(model: type[AppendOnly]) -> str:
+    places = ", ".join(["%s"] * len(column_types(model)))
+    row = (
+        f"INSERT INTO {model._meta.db_table} ({_names(model)}) VALUES ({places})"  # noqa: S608
+        " RETURNING id, recorded_at"
+    )
+    if not model.ledger_name:
+        return row
+    return (
+        f"WITH r AS ({row}),"  # noqa: S608
+        " e AS (INSERT INTO audit_entry (model, object_id, record_id, data)"
+        " SELECT %s, %s, r.id, %s FROM r RETURNING id),"
+        " s AS (INSERT INTO audit_salt (entry_id, salts) SELECT e.id, %s FROM e)"
+        " SELECT id, recorded_at FROM r"
+    )
+
+
+@cache
+def _insert_many(model: type[AppendOnly]) -> str:
+    arrays = ", ".join(f"%s::{kind}[]" for kind in column_types(model))
+    return (
+        f"INSERT INTO {model._meta.db_table} ({_names(model)})"  # noqa: S608
+        f" SELECT * FROM unnest({arrays}) RETURNING id, recorded_at"
+    )

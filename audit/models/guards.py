@@ -65,7 +65,11 @@ def append_only(table: str, *, stamped: bool = True) -> Operation:
 def record_models() -> Iterator[type[models.Model]]:
     """Yield every model whose rows are never changed: records and the history of configuration."""
     for model in apps.get_models(include_auto_created=True):
-        if issubclass(model, AppendOnly) or hasattr(model, "history_id"):
+        if (
+            issubclass(model, AppendOnly)
+            or hasattr(model, "history_id")
+            or getattr(model, "append_only", False)
+        ):
             yield model
 
 
@@ -73,9 +77,11 @@ def grant(*, using: str) -> None:
     """Set what the database roles may do on every table; safe to repeat.
 
     `jitportal_app` reads all and inserts; it may change rows only where rows are meant to change.
-    Tables of models with `app_may_write = False` (kept by triggers) it only reads.
-    `jitportal_auditor` reads, but no column that its model names in `hidden_from_auditor`. Does
-    nothing where the roles do not exist (see docs/production.md).
+    Tables of models with `app_may_write = False` (kept by triggers or the sealer) it only reads.
+    `jitportal_auditor` reads, but no column that its model names in `hidden_from_auditor`.
+    `jitportal_sealer` has what a model's `rights` give it and nothing else. A model's `rights`
+    (role → SQL) win over all of this. Does nothing where the roles do not exist (see
+    docs/production.md).
     """
     connection = connections[using]
     records = {model._meta.db_table for model in record_models()}
@@ -89,15 +95,23 @@ def grant(*, using: str) -> None:
         for model in apps.get_models()
         if hasattr(model, "hidden_from_auditor")
     }
+    special: dict[str, dict[str, str]] = {
+        model._meta.db_table: getattr(model, "rights", {}) for model in apps.get_models()
+    }
     with connection.cursor() as cursor:
         cursor.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'jitportal\\_%%'")
         roles = {row[0] for row in cursor.fetchall()}
         for table in connection.introspection.table_names(cursor):
             name = sql.Identifier(table)
-            for role in sorted(roles & {APP, AUDITOR}):
+            for role in sorted(roles & {APP, AUDITOR, SEALER}):
                 statement = sql.SQL("REVOKE ALL ON {} FROM {}").format(name, sql.Identifier(role))
                 cursor.execute(statement)
-                if role == AUDITOR or table in kept_by_triggers or table == "django_migrations":
+                own = special.get(table, {}).get(role, "")
+                if role == SEALER and not own:
+                    continue
+                if own:
+                    rights = own
+                elif role == AUDITOR or table in kept_by_triggers or table == "django_migrations":
                     rights = "SELECT"
                 elif table in records:
                     rights = "SELECT, INSERT"

@@ -6,6 +6,7 @@ ORDERS_DB_DSN in the environment the part of that name is not started and theirs
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import os
@@ -29,6 +30,7 @@ FIRST_PORT = 8000
 READY_SECONDS = 90
 CELERY_WORKERS = {"due": 2, "provisioning": 8, "notices": 2}  # queue -> threads
 PEOPLE_TABLE = "approvals_user"
+LEDGER_ORIGIN = "demo.jitportal.example/ledger"
 SCHEDULER = "jitportal.schedule:LeadingScheduler"  # keeps nothing in a file
 
 Environment = dict[str, str]
@@ -189,6 +191,7 @@ class Demo:
         return [
             Program("web", web, stop_order=0),
             Program("beat", beat, stop_order=0, shows_output=False),
+            *self._sealer(),
             *(
                 Program(
                     queue,
@@ -204,6 +207,22 @@ class Demo:
             ),
         ]
 
+    def _sealer(self) -> list[Program]:
+        """The ledger's sealer, with a database role and a key that nobody else gets."""
+        if self._own_database() is not None:
+            address = self._url(roles.SEALER)
+        else:
+            address = os.environ.get("DATABASE_URL_SEALER", "")
+        if not address:
+            self._say("Nothing is sealed into the ledger: set DATABASE_URL_SEALER for that.")
+            return []
+        key = self._directory / "ledger.key"
+        if not key.exists():
+            files.write_private(key, base64.b64encode(secrets.token_bytes(32)).decode())
+        command = (sys.executable, str(self._checkout / "manage.py"), "ledger_seal")
+        own = (("DATABASE_URL", address), ("DATABASE_POOL", "2"), ("LEDGER_KEY_FILE", str(key)))
+        return [Program("sealer", command, stop_order=1, own=own)]
+
     # -- while it runs ---------------------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -218,7 +237,7 @@ class Demo:
             self._say("Its port was taken meanwhile: everything starts again with the new one.")
             self._running.unlink(missing_ok=True)
             self._told = False
-            self._supervisor.restart_all(self._environment())
+            self._supervisor.restart_all(self._programs(), self._environment())
         if not self._told:
             if self._answers():
                 self._tell()
@@ -287,6 +306,7 @@ class Demo:
             "PORTAL_URL": f"http://127.0.0.1:{self._port}",
             "ALLOWED_HOSTS": "127.0.0.1,localhost",
             "LOG_FORMAT": "console",
+            "LEDGER_ORIGIN": LEDGER_ORIGIN,
             "SECRET_KEY": self._secret_key(),
             "DATABASE_URL": os.environ.get("DATABASE_URL") or self._url(roles.APP),
             "BROKER_URL": os.environ.get("BROKER_URL")

@@ -33,12 +33,14 @@ class Program:
     """A child: its name in the logs, its command, and when it is stopped (low first).
 
     Of one that logs to standard error only, `shows_output` off hides the greeting on the other.
+    `own` are variables that it alone is given.
     """
 
     name: str
     command: tuple[str, ...]
     stop_order: int = 0
     shows_output: bool = True
+    own: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(slots=True)
@@ -130,9 +132,8 @@ class Supervisor:
             for child in self._children:
                 self._look_after(child)
 
-    def restart_all(self, environment: Mapping[str, str]) -> None:
-        """Every program runs with this environment, newly started."""
-        programs = [child.program for child in self._children]
+    def restart_all(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
+        """These programs run with this environment, newly started, and no others."""
         self.stop()
         self.start(programs, environment)
 
@@ -152,7 +153,7 @@ class Supervisor:
         try:
             child.process = subprocess.Popen(
                 child.program.command,
-                env=dict(environment),
+                env={**environment, **dict(child.program.own)},
                 stdin=subprocess.DEVNULL,
                 stdout=write if child.program.shows_output else subprocess.DEVNULL,
                 stderr=write,

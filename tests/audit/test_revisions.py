@@ -1,6 +1,7 @@
 """The revision chain and the pointer that the database keeps."""
 
 import itertools
+from hashlib import sha256
 from typing import Any
 
 import psycopg
@@ -13,6 +14,8 @@ from approvals.domain.refusals import StaleRevision
 from approvals.domain.states import Event, State
 from approvals.models import AccessRequest, CurrentRequest
 from approvals.services import recording
+from audit.domain import entries
+from audit.models import Entry
 from jitportal.embedded import roles
 from tests.conftest import as_role
 from tests.world import World
@@ -30,11 +33,33 @@ def test_each_revision_commits_to_all_before_it(world: World) -> None:
     assert rows[0].previous_hash is None
     for before, after in itertools.pairwise(rows):
         assert bytes(after.previous_hash or b"") == bytes(before.hash)
+    entries = Entry.objects.filter(object_id=str(request.request_id)).order_by("id")
+    assert [bytes(row.hash) for row in rows] == [sha256(each.data).digest() for each in entries]
+    assert [row.pk for row in rows] == [each.record_id for each in entries]
+
+
+def test_an_entry_commits_to_what_its_revision_sets(world: World) -> None:
+    request = world.ended()
+    rows = list(AccessRequest.objects.filter(request_id=request.request_id).order_by("revision"))
+    before: AccessRequest | None = None
     for row in rows:
-        assert bytes(row.hash) == row.content_hash()
-        changed = AccessRequest.objects.get(pk=row.pk)
-        changed.reason += "!"
-        assert changed.content_hash() != bytes(row.hash)
+        held = Entry.objects.select_related("salt").get(
+            object_id=str(row.request_id), record_id=row.pk
+        )
+        entry = entries.read(bytes(held.data))
+        actor = str(row.actor.uid) if row.actor else "system"
+        said = row.said_after(before, actor=actor)
+        assert (entry.rev, entry.op, entry.actor) == (row.revision, row.event, actor)
+        assert sorted(entry.fields) == sorted(said.values)
+        for place, name in enumerate(sorted(said.values)):
+            salt = bytes(held.salt.salts)[place * 32 : place * 32 + 32]
+            entries.verify_value(entry=entry, name=name, value=said.values[name], salt=salt)
+            with pytest.raises(entries.CommitmentMismatch):
+                entries.verify_value(entry=entry, name=name, value="other", salt=salt)
+        before = row
+    everything = b"".join(bytes(each.data) for each in Entry.objects.all())
+    assert rows[0].reason.encode() not in everything
+    assert rows[0].subject_name.encode() not in everything
 
 
 def test_the_pointer_follows_each_revision(world: World) -> None:

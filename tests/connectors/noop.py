@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from approvals.connectors.protocol import (
+    Field,
     GrantSpec,
     Health,
     Held,
@@ -33,6 +34,10 @@ class Noop:
     glyph: ClassVar[str] = "NO"
     needs_secret: ClassVar[bool] = False
     ends_at_target: ClassVar[bool] = False
+    resource_fields: ClassVar[tuple[Field, ...]] = ()
+    entitlement_fields: ClassVar[tuple[Field, ...]] = (
+        Field(name="name", label="Name", help="Whatever it is called."),
+    )
 
     def __init__(self, folder: Path) -> None:
         self._journal = folder / "journal.jsonl"

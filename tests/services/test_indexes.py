@@ -9,7 +9,7 @@ from django.core.management import call_command
 
 from approvals.models import Asked, CurrentRequest
 from jitportal.embedded import roles
-from tests.conftest import _connect_as, as_role
+from tests.conftest import connect_as, as_role
 from tests.world import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,11 +41,11 @@ def tamper(*statements: str) -> None:
 
 @contextmanager
 def as_owner() -> Iterator[None]:
-    _connect_as(roles.OWNER)
+    connect_as(roles.OWNER)
     try:
         yield
     finally:
-        _connect_as(roles.APP)
+        connect_as(roles.APP)
 
 
 def test_all_is_well(world: World) -> None:

@@ -1,0 +1,1 @@
+"""The log as HTTP serves it, exactly as C2SP tlog-tiles says."""

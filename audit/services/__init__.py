@@ -1,0 +1,1 @@
+"""What the ledger does: seal, sign, export, verify, erase."""
