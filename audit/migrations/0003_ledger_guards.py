@@ -24,6 +24,8 @@ ALTER TABLE audit_entry ALTER COLUMN id SET GENERATED ALWAYS;
 ALTER TABLE audit_entry ALTER COLUMN id SET CACHE 1;
 ALTER TABLE audit_entry ALTER COLUMN data SET STORAGE EXTERNAL;
 ALTER TABLE audit_salt ALTER COLUMN salts SET STORAGE EXTERNAL;
+ALTER TABLE audit_entry SET (toast_tuple_target = 8160);
+ALTER TABLE audit_salt SET (toast_tuple_target = 8160);
 
 CREATE FUNCTION audit_stamp_checkpoint() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

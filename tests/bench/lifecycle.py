@@ -36,7 +36,7 @@ def run(ground: Ground, *, quick: bool) -> list[Row]:
         path.write_text(
             floor.script(seen["statements"], request_id=seen["request_id"], subject=seen["subject"])
         )
-        floors, deployed, single = _Side(), _Side(), _Side()
+        floors, deployed, single = Side(), Side(), Side()
 
         def run_floor(number: int) -> None:
             with floors.watched(ground):
@@ -50,9 +50,9 @@ def run(ground: Ground, *, quick: bool) -> list[Row]:
                 )
                 floors.add(below.rate, below.count, below.cpu_seconds)
 
-        def run_ours(children: list[Child], side: _Side) -> None:
+        def run_ours(children: list[Child], side: Side) -> None:
             with side.watched(ground):
-                answers = _load(children, seconds)
+                answers = load(children, seconds)
                 done = sum(int(answer["done"]) for answer in answers)
                 rate = done / max(answer["seconds"] for answer in answers)
                 side.add(rate, done, sum(answer["cpu_seconds"] for answer in answers))
@@ -77,7 +77,7 @@ def run(ground: Ground, *, quick: bool) -> list[Row]:
 
 
 @dataclass
-class _Side:
+class Side:
     """What one side reached, round by round. Times of the processor do not depend on neighbours."""
 
     rates: list[float] = field(default_factory=list)
@@ -102,7 +102,7 @@ class _Side:
         return median(self.client_ms) + median(self.database_ms)
 
 
-def _row(name: str, below: _Side, ours: _Side, *, goal: float | None) -> Row:
+def _row(name: str, below: Side, ours: Side, *, goal: float | None) -> Row:
     pairs = [mine / its for mine, its in zip(ours.rates, below.rates, strict=True)]
     return row(
         name,
@@ -115,7 +115,7 @@ def _row(name: str, below: _Side, ours: _Side, *, goal: float | None) -> Row:
     )
 
 
-def _load(children: list[Child], seconds: float) -> list[dict[str, float]]:
+def load(children: list[Child], seconds: float) -> list[dict[str, float]]:
     """Let the children write at the same time, THREADS threads among them; return their answers."""
     start_at = time.time() + STARTUP_SECONDS
     each = THREADS // len(children)
