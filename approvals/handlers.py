@@ -11,7 +11,15 @@ from django.db import transaction
 from approvals.models import OutboxItem
 from approvals.outbox import queue
 from approvals.selectors import clock
-from approvals.services import directory, escalation, notifications, provisioning
+from approvals.services import (
+    directory,
+    escalation,
+    ledger_mail,
+    ledger_watch,
+    notifications,
+    provisioning,
+    starts,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +39,14 @@ def _remind(item: OutboxItem, now: datetime) -> None:
 
 def _directory_changed(item: OutboxItem, now: datetime) -> None:
     directory.changed(keys=item.payload["keys"], now=now)
+
+
+def _start(item: OutboxItem, now: datetime) -> None:
+    starts.begin(
+        request_id=uuid.UUID(item.payload["request_id"]),
+        is_ready=item.payload["is_ready"],
+        now=now,
+    )
 
 
 Clock = Callable[[], datetime]
@@ -74,6 +90,10 @@ HANDLERS: dict[str, Handler] = {
     "request.remind": each(_remind, atomic=True),
     "directory.changed": each(_directory_changed, atomic=False),
     "notice.send": each(notifications.send, atomic=False),
+    "ledger.mail": each(ledger_mail.send, atomic=False),
+    "ledger.alarm": each(ledger_watch.send, atomic=False),
+    "grant.start": each(_start, atomic=True),
+    "grant.ready": together(provisioning.ready),
     "grant.apply": together(provisioning.apply),
     "grant.withdraw": together(provisioning.withdraw),
     "grant.cleanup": together(provisioning.cleanup),

@@ -14,7 +14,8 @@ from django.db import connection
 from approvals import handlers
 from approvals.outbox import queue
 from approvals.selectors import clock, due
-from approvals.services import asked, escalation, grants
+from approvals.services import asked, escalation, grants, handover, ledger_mail, ledger_watch
+from audit.services import timestamping, witnessing
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,7 @@ LINGER_SECONDS = 10.0
 AHEAD_SECONDS = 1.5
 _ENDS_LOCK = 0x6A69_7465
 _DUE_LOCK = 0x6A69_7464
+_HOLD_LOCK = 0x6A69_7468
 #: Seconds for which a request that can't be evaluated is left alone before it is tried again.
 PAUSE_SECONDS = 60.0
 
@@ -133,6 +135,27 @@ def repair_index() -> None:
     asked.rebuild(now=now)
 
 
+@shared_task(name="ledger.hold")
+def ledger_hold() -> None:
+    """Have witnesses and timestamp authorities take the newest checkpoint, one task at a time."""
+    with _alone(_HOLD_LOCK) as alone:
+        if alone:
+            witnessing.hold(now=clock.now())
+            timestamping.hold(now=clock.now())
+
+
+@shared_task(name="ledger.mail")
+def ledger_mail_due() -> None:
+    """Put the mails of the newest checkpoint that are due; the lane sends them."""
+    ledger_mail.put_due(now=clock.now())
+
+
+@shared_task(name="ledger.watch")
+def ledger_watch_now() -> None:
+    """Raise the alarm when the ledger stands still or is contradicted, and tell when it is over."""
+    ledger_watch.watch(now=clock.now())
+
+
 WAKE = {
     "ends": (work_ends, "due"),
     "due": (work_due, "due"),
@@ -149,5 +172,6 @@ def wake(lane: str) -> None:
 
 @shared_task(name="sessions.clear")
 def clear_sessions() -> None:
-    """Remove sign-ins that ran out."""
+    """Remove sign-ins that ran out, and what targets gave for accesses that have ended."""
     call_command("clearsessions")
+    handover.clear()

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from celery.beat import Scheduler
 from celery.schedules import crontab, schedstate, schedule
+from django.conf import settings
 from django.db import DatabaseError, connection
 
 from approvals.selectors import clock, due
@@ -29,6 +30,11 @@ LOOK_SECONDS = 0.5
 EXPIRES_SECONDS = 6 * 3600
 #: Seconds after which the sweep is sent although nothing is due, so that a stopped one shows.
 AT_LEAST_EVERY_SECONDS = 15.0
+#: How often the ledger is looked at, and whether a mail of its checkpoint is due.
+WATCH_EVERY = timedelta(minutes=1)
+MAIL_LOOK_EVERY = timedelta(minutes=10)
+#: How long after beat's start outside holders are asked for the first time.
+HOLD_FIRST = timedelta(seconds=20)
 
 
 class WhenDue(schedule):
@@ -60,6 +66,26 @@ class WhenDue(schedule):
 
     def _send(self) -> schedstate:
         self._sent = time.monotonic()
+        return schedstate(is_due=True, next=LOOK_SECONDS)
+
+
+class Every(schedule):
+    """Due `first` after the beat began, then every `each`, by the monotonic clock.
+
+    A job that runs once an hour is not put off for another hour by every restart.
+    """
+
+    def __init__(self, each: timedelta, *, first: timedelta, **options: Any) -> None:
+        super().__init__(run_every=each, **options)
+        self._each = each.total_seconds()
+        self._next = time.monotonic() + first.total_seconds()
+
+    def is_due(self, last_run_at: datetime) -> schedstate:
+        """Return whether to send it now, and else how many seconds to wait at most."""
+        wait = self._next - time.monotonic()
+        if wait > 0:
+            return schedstate(is_due=False, next=min(wait, LOOK_SECONDS))
+        self._next = time.monotonic() + self._each
         return schedstate(is_due=True, next=LOOK_SECONDS)
 
 
@@ -120,6 +146,21 @@ def entries() -> dict[str, dict[str, Any]]:
             "task": "work.due",
             "schedule": WhenDue(due.next_moment),
             "options": {"queue": "due", "expires": EXPIRES_SECONDS},
+        },
+        "ledger-watch": {
+            "task": "ledger.watch",
+            "schedule": Every(WATCH_EVERY, first=WATCH_EVERY),
+            "options": {"queue": "due", "expires": EXPIRES_SECONDS},
+        },
+        "ledger-hold": {
+            "task": "ledger.hold",
+            "schedule": Every(settings.LEDGER_HOLD, first=min(HOLD_FIRST, settings.LEDGER_HOLD)),
+            "options": {"queue": "notices", "expires": EXPIRES_SECONDS},
+        },
+        "ledger-mail": {
+            "task": "ledger.mail",
+            "schedule": Every(min(MAIL_LOOK_EVERY, settings.LEDGER_MAIL), first=HOLD_FIRST),
+            "options": {"queue": "notices", "expires": EXPIRES_SECONDS},
         },
         "repair-index": {
             "task": "index.repair",

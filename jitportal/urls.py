@@ -14,5 +14,6 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=static("jitportal/favicon.svg")), name="favicon"),
+    path("ledger/", include("audit.api.urls")),
     path("", include("approvals.portal.urls")),
 ]

@@ -12,7 +12,15 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
-from approvals.models import AccessRequest, Decision, GrantEvent, Notice, OutboxItem
+from approvals.models import (
+    AccessRequest,
+    Decision,
+    GrantEvent,
+    Notice,
+    OutboxItem,
+    ReportExport,
+    SignIn,
+)
 from approvals.selectors import clock
 from approvals.services import operations
 
@@ -119,6 +127,25 @@ class NoticeAdmin(RecordAdmin):
     list_display = ("occurred_at", "kind", "recipient_name", "address", "subject_line")
     search_fields = ("request_id__exact",)
     search_help_text = "A request's id, whole."
+
+
+@admin.register(SignIn)
+class SignInAdmin(RecordAdmin):
+    """Who signed in and out, and whose sign-in failed."""
+
+    list_display = ("occurred_at", "person_name", "what", "method", "address")
+    list_filter: ClassVar = ["what"]
+    search_fields = ("person__username__exact", "address__exact")
+    search_help_text = "A login name or an address, whole."
+
+
+@admin.register(ReportExport)
+class ReportExportAdmin(RecordAdmin):
+    """Which reports were taken away as files."""
+
+    list_display = ("occurred_at", "actor_name", "title", "rows", "format", "checkpoint_size")
+    search_fields = ("actor__username__exact",)
+    search_help_text = "A login name, whole."
 
 
 class StuckFilter(AnyFilter):

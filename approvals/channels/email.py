@@ -2,11 +2,20 @@
 
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 
 
 class DeliveryFailed(Exception):
     """The mail server did not take the message; it may later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a message, byte for byte."""
+
+    name: str
+    data: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +32,12 @@ class Message:
     html: str
     message_id: str
     thread_id: str
+    attachments: tuple[Attachment, ...] = ()
+
+
+def leaves_the_machine() -> bool:
+    """Return whether mail goes to a mail server, and not into a folder or the log."""
+    return str(settings.EMAIL_BACKEND) == "django.core.mail.backends.smtp.EmailBackend"
 
 
 def send(message: Message) -> None:
@@ -41,6 +56,9 @@ def send(message: Message) -> None:
         connection=get_connection(),
     )
     mail.attach_alternative(message.html, "text/html")
+    for file in message.attachments:
+        # As text it could be given other line ends on its way.
+        mail.attach(file.name, file.data, "application/octet-stream")
     try:
         mail.send()
     except OSError as error:  # smtplib's errors and sockets' are all OSErrors

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from time import perf_counter
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from approvals.connectors.protocol import (
     ConnectorError,
@@ -85,6 +85,7 @@ class PortalGroup:
     glyph: ClassVar[str] = "JP"
     needs_secret: ClassVar[bool] = False
     ends_at_target: ClassVar[bool] = False
+    lease_by_secret: ClassVar[bool] = False
     resource_fields: ClassVar[tuple[Field, ...]] = ()
     entitlement_fields: ClassVar[tuple[Field, ...]] = (
         Field(
@@ -94,6 +95,10 @@ class PortalGroup:
             required=True,
         ),
     )
+
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """Whichever resource and entitlement name the group, it is one membership."""
+        return {"group": spec.entitlement_settings["group"], "login": spec.subject_login}
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The subject is a member. `pre_existing` says that it was standing and will stay."""

@@ -115,6 +115,10 @@ class PostgresRole:
         ),
     )
 
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """Membership holds for the whole server, whichever database the resource names."""
+        return {"role": spec.entitlement_settings["role"], "login": spec.subject_login}
+
     def grant(self, spec: GrantSpec) -> Receipt:
         """The login is a member of the role.
 

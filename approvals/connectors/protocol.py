@@ -142,7 +142,10 @@ class Connector(Protocol):
     prolong access."""
     resource_fields: ClassVar[tuple[Field, ...]]
     entitlement_fields: ClassVar[tuple[Field, ...]]
-    """Every setting that `validate` knows."""
+    """Every setting that `validate` knows.
+
+    What else a connector may say, about which grants share an access, is in `connectors.lease`.
+    """
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The subject holds the entitlement at the target when this returns.

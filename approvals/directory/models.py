@@ -197,3 +197,20 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.person} in {self.group}"
+
+
+class PublicKey(models.Model):
+    """A public SSH key of a person: one line as OpenSSH writes it."""
+
+    person = models.ForeignKey(User, models.PROTECT, related_name="public_keys")
+    text = models.TextField()
+    fingerprint = models.CharField(max_length=100, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    history = HistoricalRecords()
+
+    class Meta:
+        verbose_name = "SSH key"
+        verbose_name_plural = "SSH keys"
+
+    def __str__(self) -> str:
+        return self.fingerprint

@@ -8,13 +8,15 @@ Doesn't live here: what a chain does with votes and time (`escalation`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
 from approvals.domain import chain as chains
+from approvals.domain import windows as openings
 from approvals.domain.chain import Chain, seconds
 from approvals.domain.documents import DocumentError, Node
+from approvals.domain.windows import Window
 
 RULES_MAX = 50
 GROUPS_MAX = 100
@@ -46,6 +48,14 @@ class Rule:
     reason_min: int
     """Characters that a reason needs, without the blanks around it."""
     chain: Chain | None
+    extension: Chain | None = None
+    """The chain of a request that extends access; None: the same as any other's."""
+    windows: tuple[Window, ...] = ()
+    """When access may start; empty: at any time."""
+
+    def for_extension(self) -> Rule:
+        """Return the rule as it holds for a request that extends access."""
+        return replace(self, chain=self.extension or self.chain)
 
     def fits(self, groups: frozenset[str]) -> bool:
         """Say whether members of `groups` may ask by this rule."""
@@ -102,6 +112,8 @@ def _rule(node: Node) -> Rule:
             "auto_approve",
             "levels",
             "last_resort",
+            "extension_levels",
+            "windows",
         ),
     )
     if ("groups" in fields) == ("everyone" in fields):
@@ -119,6 +131,8 @@ def _rule(node: Node) -> Rule:
             else 0
         ),
         chain=_chain(node, fields),
+        extension=_extension(fields),
+        windows=openings.read(fields["windows"]) if "windows" in fields else (),
     )
 
 
@@ -134,13 +148,19 @@ def _groups(node: Node) -> frozenset[str]:
 
 def _chain(node: Node, fields: dict[str, Node]) -> Chain | None:
     if "auto_approve" in fields and fields["auto_approve"].flag():
-        for key in ("levels", "last_resort"):
+        for key in ("levels", "last_resort", "extension_levels"):
             if key in fields:
                 raise fields[key].fail("has no meaning beside auto_approve")
         return None
     if "levels" not in fields:
         raise node.fail("lacks the key 'levels' (or auto_approve: true)")
     return chains.read_fields(fields)
+
+
+def _extension(fields: dict[str, Node]) -> Chain | None:
+    if "extension_levels" not in fields:
+        return None
+    return chains.read_fields({**fields, "levels": fields["extension_levels"]})
 
 
 def dump(policy: Policy) -> dict[str, object]:
@@ -160,6 +180,10 @@ def _dump_rule(rule: Rule) -> dict[str, object]:
     document["auto_approve"] = rule.chain is None
     if rule.chain is not None:
         document.update(chains.dump(rule.chain))
+    if rule.extension is not None:
+        document["extension_levels"] = chains.dump(rule.extension)["levels"]
+    if rule.windows:
+        document["windows"] = openings.dump(rule.windows)
     return document
 
 
@@ -171,8 +195,11 @@ def resolve(
     duration: timedelta,
     ticket: str,
     reason: str,
+    extends: bool = False,
 ) -> Resolution | Refused:
     """Return the first rule that fits the subject and the duration, or why nobody may ask so.
+
+    `extends` asks for more time of access that is active: its chain may be another one.
 
     Raises: ValueError for a duration that is not positive; a form refuses it before.
     """
@@ -188,7 +215,8 @@ def resolve(
             if rule.reason_min > 1
             else "Give a reason.",
         )
-    return Resolution(rule_name=rule.name, chain=rule.chain, longest=rule.longest)
+    chain = rule.for_extension().chain if extends else rule.chain
+    return Resolution(rule_name=rule.name, chain=chain, longest=rule.longest)
 
 
 def recheck(
@@ -224,6 +252,17 @@ def _first(
             f"this is {risk} risk. Ask an operator to give the rule approvers.",
         )
     return rule
+
+
+def windows_for(
+    policy: Policy | None, *, subject_groups: frozenset[str], duration: timedelta
+) -> tuple[Window, ...]:
+    """Return when access of that length may start by the rule that fits; empty: at any time."""
+    rules = policy.rules if policy is not None else ()
+    for found in rules:
+        if found.fits(subject_groups) and found.longest >= duration:
+            return found.windows
+    return ()
 
 
 def _not_eligible(policy: Policy, groups: frozenset[str]) -> str:

@@ -109,6 +109,7 @@ TRANSITIONS = (
 STAYING = (Event.VOTED, Event.ESCALATED)
 
 OPEN = (State.PENDING, State.APPROVED, State.ACTIVE, State.REVOKING)
+WAITING = (State.PENDING, State.APPROVED)
 LIVE = (State.ACTIVE, State.REVOKING)
 FINAL = tuple(state for state in State if state not in OPEN)
 

@@ -1,11 +1,14 @@
 """Tables of the portal. Fields, constraints and FSM transitions; use cases live in services."""
 
-from approvals.directory.models import Group, Membership, User
+from approvals.directory.models import Group, Membership, PublicKey, User
 from approvals.models.catalogue import Entitlement, Policy, Resource
 from approvals.models.decision import Decision
 from approvals.models.evidence import GrantEvent, Notice
+from approvals.models.export import ReportExport
+from approvals.models.handover import Handover
 from approvals.models.pointer import Asked, CurrentRequest, Waiting
 from approvals.models.request import AccessRequest
+from approvals.models.signin import SignIn
 from approvals.outbox.models import OutboxItem
 
 __all__ = [
@@ -16,11 +19,15 @@ __all__ = [
     "Entitlement",
     "GrantEvent",
     "Group",
+    "Handover",
     "Membership",
     "Notice",
     "OutboxItem",
     "Policy",
+    "PublicKey",
+    "ReportExport",
     "Resource",
+    "SignIn",
     "User",
     "Waiting",
 ]

@@ -11,7 +11,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
 from approvals.directory.models import User
-from approvals.domain.states import LIVE, OPEN, State
+from approvals.domain.states import LIVE, OPEN, WAITING, State
 from approvals.models.catalogue import Entitlement
 from approvals.models.request import AccessRequest
 
@@ -32,13 +32,29 @@ class CurrentRequest(models.Model):
     submitted_at = models.DateTimeField()
     due_at = models.DateTimeField(null=True)
     activated_at = models.DateTimeField(null=True)
+    extends = models.UUIDField(null=True)
+    lease = models.CharField(
+        max_length=100, blank=True, help_text="Equal for grants that make the same access."
+    )
 
     class Meta:
+        # An extension waits beside the access that it extends; what is no extension waits for
+        # nothing (the trigger sees to that).
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["subject", "entitlement"],
-                condition=models.Q(state__in=[str(s) for s in OPEN]),
+                condition=models.Q(state__in=[str(s) for s in WAITING]),
                 name="one_open_request",
+            ),
+            models.UniqueConstraint(
+                fields=["subject", "entitlement"],
+                condition=models.Q(state=str(State.ACTIVE)),
+                name="one_active_request",
+            ),
+            models.UniqueConstraint(
+                fields=["extends"],
+                condition=models.Q(extends__isnull=False, state__in=[str(s) for s in WAITING]),
+                name="one_extension",
             ),
         ]
         indexes: ClassVar = [
@@ -66,6 +82,11 @@ class CurrentRequest(models.Model):
                 fields=["entitlement"],
                 name="current_open",
                 condition=models.Q(state__in=list(map(str, OPEN))),
+            ),
+            models.Index(
+                fields=["lease", "due_at"],
+                name="current_lease",
+                condition=models.Q(state__in=[str(s) for s in LIVE]),
             ),
             models.Index(fields=["entitlement", "-submitted_at"], name="current_entitlement"),
             models.Index(

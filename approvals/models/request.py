@@ -75,6 +75,7 @@ class AccessRequest(AppendOnly):
     ticket = models.CharField(max_length=100, blank=True)
     duration_seconds = models.PositiveIntegerField()
     starts_at = models.DateTimeField(null=True, help_text="Null: as soon as it is approved.")
+    extends = models.UUIDField(null=True, help_text="The request whose access it prolongs.")
     submitted_at = models.DateTimeField()
 
     # the policy that it came under
@@ -144,6 +145,11 @@ class AccessRequest(AppendOnly):
     def reference(self) -> str:
         """Return the short name, such as REQ-7F3K-22QP."""
         return reference(self.request_id)
+
+    @property
+    def extended_reference(self) -> str:
+        """Return the short name of the request that this one extends, or nothing."""
+        return reference(self.extends) if self.extends else ""
 
     @property
     def access_name(self) -> str:
@@ -284,10 +290,10 @@ class AccessRequest(AppendOnly):
         self._settle()
 
     @transition(field=state, source=states.sources("activate"), target=State.ACTIVE)
-    def activate(self) -> None:
-        """Mark as active on the target from now on; the clock starts here."""
-        self.activated_at = self.occurred_at
-        self.ends_at = self.due_at = self.occurred_at + self.duration
+    def activate(self, *, since: datetime | None = None) -> None:
+        """Mark as active on the target; the clock starts now, or `since` the end it follows on."""
+        self.activated_at = since or self.occurred_at
+        self.ends_at = self.due_at = self.activated_at + self.duration
 
     @transition(field=state, source=states.sources("end"), target=State.REVOKING)
     def end(self) -> None:

@@ -176,16 +176,34 @@ def postpone(item: OutboxItem, *, until: datetime) -> None:
     item.save(update_fields=["not_before", "leased_until", "attempts"])
 
 
-def drop_untried(*, topic: str, key: str, now: datetime) -> None:
-    """Remove items that are not needed any more and that nobody has tried yet.
+def drop_untried(*, topic: str, key: str, about: str, now: datetime) -> None:
+    """Remove items of the request `about` that are not needed any more and that nobody has tried.
 
     One that was tried may have had its effect: it is left, and tried again at once, so that its
     handler sees what has become of its cause.
     """
-    items = OutboxItem.objects.filter(topic=topic, key=key, leased_until=None)
+    items = OutboxItem.objects.filter(
+        topic=topic, key=key, payload__request_id=about, leased_until=None
+    )
     items.filter(attempts=0).delete()
     if items.update(not_before=now):
         transaction.on_commit(lambda: wake("provisioning"))
+
+
+def step_behind(*, keys: Iterable[str], topics: Iterable[str], past: Iterable[str]) -> None:
+    """Let items of `past` go first: those of `topics` move to the end of their key's order.
+
+    Only those that failed and are not being worked on: they would hold up what follows for as long
+    as they pause. Items that are to be tried for the first time keep their place.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE approvals_outboxitem o SET id = DEFAULT"
+            " WHERE key = ANY(%s::text[]) AND topic = ANY(%s::text[]) AND leased_until IS NULL"
+            " AND first_failed_at IS NOT NULL AND EXISTS (SELECT FROM approvals_outboxitem later"
+            " WHERE later.key = o.key AND later.id > o.id AND later.topic = ANY(%s::text[]))",
+            [list(keys), list(topics), list(past)],
+        )
 
 
 def retry_now(pk: int, *, now: datetime) -> bool:

@@ -1,5 +1,6 @@
 """Asking for access: the form, the preview of who will approve, and sending it."""
 
+import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,13 +10,13 @@ from django.shortcuts import redirect, render
 
 from approvals.directory.models import User
 from approvals.domain import durations
-from approvals.domain.refusals import Refusal
+from approvals.domain.refusals import NotFound, Refusal
 from approvals.portal import views
 from approvals.portal.forms import LATER, NOW, OTHER, AskForm
 from approvals.portal.views import PortalRequest
 from approvals.selectors import asking, catalogue, clock, people
 from approvals.selectors import requests as reads
-from approvals.selectors.asking import Entitlement, Wishes
+from approvals.selectors.asking import AccessRequest, Entitlement, Wishes
 from approvals.services import requests
 
 #: The field of the form that shows what a service says about its argument.
@@ -26,24 +27,29 @@ _FIELDS = {"duration": "other", "starts_at": "starts_at", "reason": "reason", "t
 def page(request: PortalRequest) -> HttpResponse:
     """Show the form, filled from the link; send it when posted; 400 or 403 with what is wrong."""
     sent = request.method == "POST"
-    wanted = (request.POST if sent else request.GET).get("entitlement", "")
+    given = request.POST if sent else request.GET
+    wanted = given.get("entitlement", "")
+    extended = _extended(request, given)
+    if extended is not None:
+        wanted = str(extended.entitlement_id)
     if not wanted and not sent:
         return redirect("catalogue")
     entitlement = _entitlement(wanted)
     now = clock.now()
     if not sent:
-        subject, problem = _subject(request, request.GET.get("for", ""))
+        subject, problem = _subject(request, request.GET.get("for", ""), extended)
         offer = catalogue.offer(entitlement=entitlement, subject=subject)
-        form = AskForm(_from_link(request.GET, asking.wishes(entitlement=entitlement, offer=offer)))
-        context = _context(request, entitlement, form, subject=subject, now=now)
+        wishes = asking.wishes(entitlement=entitlement, offer=offer)
+        form = AskForm(_from_link(_same_again(request.GET, extended), wishes))
+        context = _context(request, entitlement, form, subject=subject, now=now, extended=extended)
         # Nothing has been sent yet, so only what the link itself got wrong is shown.
         errors = {"other": context["errors"].get("other")} if request.GET.get("duration") else {}
         context["errors"] = errors | ({"subject": [problem]} if problem else {})
         return render(request, "asking/page.html", context)
     form = AskForm(request.POST)
-    subject, problem = _subject(request, request.POST.get("subject", ""))
+    subject, problem = _subject(request, request.POST.get("subject", ""), extended)
     if "check" in request.POST:  # without scripts: look at the chain before sending
-        context = _context(request, entitlement, form, subject=subject, now=now)
+        context = _context(request, entitlement, form, subject=subject, now=now, extended=extended)
         context["errors"] = {"subject": [problem]} if problem else {}
         return render(request, "asking/page.html", context)
     if problem:
@@ -59,6 +65,7 @@ def page(request: PortalRequest) -> HttpResponse:
                 reason=form.cleaned_data["reason"],
                 ticket=form.cleaned_data["ticket"],
                 starts_at=form.start,
+                extends=extended.request_id if extended else None,
                 now=now,
             )
         except Refusal as refusal:
@@ -70,17 +77,21 @@ def page(request: PortalRequest) -> HttpResponse:
                 request, "Approved at once." if approved else "Sent. Those who decide are told."
             )
             return redirect("request", request_id=record.request_id)
-    context = _context(request, entitlement, form, subject=subject, now=now)
+    context = _context(request, entitlement, form, subject=subject, now=now, extended=extended)
     return render(request, "asking/page.html", context, status=status)
 
 
 @views.page("POST")
 def preview(request: PortalRequest) -> HttpResponse:
     """Return who would approve what the form says now, as the page's own partial."""
-    entitlement = _entitlement(request.POST.get("entitlement", ""))
-    subject, problem = _subject(request, request.POST.get("subject", ""))
+    extended = _extended(request, request.POST)
+    wanted = str(extended.entitlement_id) if extended else request.POST.get("entitlement", "")
+    entitlement = _entitlement(wanted)
+    subject, problem = _subject(request, request.POST.get("subject", ""), extended)
     form = AskForm(request.POST)
-    context = _preview(request, entitlement, form, subject=subject, now=clock.now())
+    context = _preview(
+        request, entitlement, form, subject=subject, now=clock.now(), extended=extended
+    )
     return render(request, "asking/_preview.html", context | {"subject_problem": problem})
 
 
@@ -91,8 +102,34 @@ def _entitlement(wanted: str) -> Entitlement:
     return found
 
 
-def _subject(request: PortalRequest, login: str) -> tuple[User, str]:
+def _extended(request: PortalRequest, given: QueryDict) -> AccessRequest | None:
+    """Return the request that is to be extended. Raises: NotFound where there is none to see."""
+    if not (key := given.get("extends", "")):
+        return None
+    try:
+        request_id = uuid.UUID(key)
+    except ValueError:
+        raise NotFound from None
+    return reads.visible(request_id, to=request.user)
+
+
+def _same_again(link: QueryDict, extended: AccessRequest | None) -> QueryDict:
+    """Return the link with what the extended request said, where the link says nothing."""
+    if extended is None:
+        return link
+    again = QueryDict(mutable=True)
+    again["reason"], again["ticket"] = extended.reason, extended.ticket
+    again["duration"] = durations.words(extended.duration)
+    again.update({name: link[name] for name in link})
+    return again
+
+
+def _subject(
+    request: PortalRequest, login: str, extended: AccessRequest | None
+) -> tuple[User, str]:
     """Return for whom it is, and what is wrong with the name that was given."""
+    if extended is not None:
+        return extended.subject, ""
     login = login.strip()
     if not login:
         return request.user, ""
@@ -134,10 +171,16 @@ def _default(wishes: Wishes) -> str:
 
 
 def _context(
-    request: PortalRequest, entitlement: Entitlement, form: AskForm, *, subject: User, now: datetime
+    request: PortalRequest,
+    entitlement: Entitlement,
+    form: AskForm,
+    *,
+    subject: User,
+    now: datetime,
+    extended: AccessRequest | None,
 ) -> dict[str, Any]:
     """Return what the page shows: the form's values and errors, and the preview."""
-    context = _preview(request, entitlement, form, subject=subject, now=now)
+    context = _preview(request, entitlement, form, subject=subject, now=now, extended=extended)
     wishes = context["wishes"]
     length = form.data.get("length", "")
     offered = {str(int(item.total_seconds())) for item in wishes.lengths}
@@ -153,7 +196,13 @@ def _context(
 
 
 def _preview(
-    request: PortalRequest, entitlement: Entitlement, form: AskForm, *, subject: User, now: datetime
+    request: PortalRequest,
+    entitlement: Entitlement,
+    form: AskForm,
+    *,
+    subject: User,
+    now: datetime,
+    extended: AccessRequest | None,
 ) -> dict[str, Any]:
     offer = catalogue.offer(entitlement=entitlement, subject=subject)
     duration = form.chosen
@@ -166,8 +215,10 @@ def _preview(
             requester=request.user.pk,
             duration=duration,
             now=now,
+            extends=extended.request_id if extended else None,
         )
     return {
+        "extended": extended,
         "entitlement": entitlement,
         "subject": subject,
         "wishes": asking.wishes(entitlement=entitlement, offer=offer),

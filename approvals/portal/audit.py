@@ -9,7 +9,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.http import urlencode
 
 from approvals.domain.refusals import Invalid
-from approvals.portal import reports, views
+from approvals.portal import ledger, reports, views
 from approvals.portal.views import PortalRequest
 from approvals.selectors import clock, history, reporting
 from approvals.selectors.history_sources import SOURCES, Position
@@ -56,6 +56,8 @@ def page(request: PortalRequest) -> HttpResponse:
         context["refusal"] = refusal
         status = refusal.status
     fragment = views.wants_fragment(request)
+    if not fragment:
+        context |= ledger.overview(now=now)
     return render(
         request, "audit/_results.html" if fragment else "audit/page.html", context, status=status
     )
@@ -76,11 +78,13 @@ def _choices(
 
 
 def _link(request: PortalRequest, entry: history.Entry) -> str:
-    """Return where to look further: the request's page, or the history in the admin."""
+    """Return where to look further: the request's page, or the record or history in the admin."""
     if entry.request_id is not None:
         return reverse("request", args=[entry.request_id])
     if not request.user.is_operator:
         return ""
+    if entry.is_record:
+        return reverse(f"admin:approvals_{entry.kind}_change", args=[entry.object_id])
     try:
         return reverse(f"admin:approvals_{entry.kind}_history", args=[entry.object_id])
     except NoReverseMatch:

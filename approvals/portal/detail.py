@@ -1,6 +1,7 @@
 """One request: its history, its facts, who decides next, how to use it, how to end it."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -9,12 +10,13 @@ from django.shortcuts import redirect, render
 
 from approvals.domain.refusals import NotFound, Refusal
 from approvals.domain.states import State
-from approvals.portal import views
+from approvals.portal import proofs, views
 from approvals.portal.views import PortalRequest
 from approvals.selectors import chains, clock, timeline
 from approvals.selectors import requests as reads
 from approvals.selectors.timeline import AccessRequest
-from approvals.services import grants, provisioning, requests
+from approvals.services import grants, handover, provisioning, requests
+from audit.selectors import erasures
 
 
 @views.page("GET")
@@ -88,6 +90,14 @@ def _refused(request: PortalRequest, record: AccessRequest, refusal: Refusal) ->
     return render(request, "request/page.html", context, status=refusal.status)
 
 
+def _erased(record: AccessRequest, history: timeline.History) -> Mapping[str, int | None]:
+    """Return which fields were erased, and by which entry (a query only where one was)."""
+    texts = {record.reason, record.ticket, *(line.quote for line in history.lines)}
+    if erasures.ERASED not in texts:
+        return {}
+    return erasures.of("request", str(record.request_id))
+
+
 def _context(
     request: PortalRequest, record: AccessRequest, *, mark: str | None = None
 ) -> dict[str, Any]:
@@ -99,7 +109,6 @@ def _context(
     own = user.pk in (record.requester_id, record.subject_id)
     connector = record.target.get("connector", "") if record.target else ""
     return {
-        "record": record,
         "now": history.now,
         "history": history,
         "view": view,
@@ -108,10 +117,15 @@ def _context(
         "may_cancel": record.state in (State.PENDING, State.APPROVED)
         and requests.may_cancel(user, record),
         "may_end": active and grants.may_end(user, record),
+        "may_extend": active and own and not any(row.is_open for row in history.extensions),
         "steps": provisioning.how_to_connect(record)
         if active and user.pk == record.subject_id
         else [],
+        "handed": active
+        and user.pk == record.subject_id
+        and handover.waits(request_id=record.request_id),
         "ends_at_target": active and provisioning.ends_at_target(connector),
         "seen": mark or history.mark(record.revision),
         "polls": record.is_open,
-    }
+        "erased": _erased(record, history),
+    } | proofs.context(request, record)

@@ -3,6 +3,8 @@
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from audit.selectors import clock, staleness
+
 
 def alive(request: HttpRequest) -> HttpResponse:
     """Answer 200 while the process runs; asks nothing else."""
@@ -10,10 +12,25 @@ def alive(request: HttpRequest) -> HttpResponse:
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """Answer 200 when the database answers, else 503, so that traffic goes elsewhere."""
+    """Answer 200 when the database answers, else 503, so that traffic goes elsewhere.
+
+    A ledger that is not being sealed is told in `ledger` and `status`, and stops no traffic: the
+    portal records everything meanwhile.
+    """
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
-        return JsonResponse({"database": "unreachable"}, status=503)
-    return JsonResponse({"database": "ok"})
+        return JsonResponse({"status": "down", "database": "unreachable"}, status=503)
+    ledger = _ledger()
+    status = "ok" if ledger == "ok" else "degraded"
+    return JsonResponse({"status": status, "database": "ok", "ledger": ledger})
+
+
+def _ledger() -> str:
+    """Return "ok", or why the ledger is not."""
+    try:
+        found = staleness.stale(clock.now())
+    except DatabaseError as error:
+        return f"unknown: {type(error).__name__}"
+    return f"stale: {found.text}" if found else "ok"

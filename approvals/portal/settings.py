@@ -1,5 +1,7 @@
 """Settings: what a person chooses for themselves, and the way out on a phone."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -7,7 +9,7 @@ from django.shortcuts import redirect, render
 from approvals.portal import views
 from approvals.portal.forms import SettingsForm
 from approvals.portal.views import PortalRequest
-from approvals.services import preferences
+from approvals.services import preferences, ssh_keys
 
 
 @views.page("GET", "POST")
@@ -19,6 +21,10 @@ def page(request: PortalRequest) -> HttpResponse:
             preferences.set_timezone(actor=request.user, name=form.cleaned_data["timezone"])
             messages.success(request, "Saved.")
             return redirect("settings")
-        return render(request, "settings/page.html", {"form": form}, status=400)
+        return render(request, "settings/page.html", _context(request, form), status=400)
     form = SettingsForm(initial={"timezone": request.user.timezone})
-    return render(request, "settings/page.html", {"form": form})
+    return render(request, "settings/page.html", _context(request, form))
+
+
+def _context(request: PortalRequest, form: SettingsForm) -> dict[str, Any]:
+    return {"form": form, "keys": ssh_keys.of(request.user)}

@@ -7,12 +7,12 @@ what it answers. Rows come in chunks, so that a report of any length needs the s
 import itertools
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Literal, NamedTuple
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from approvals.selectors.requests import Cursor
 
@@ -98,11 +98,23 @@ class Report:
 
 
 def stream(sql: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield a query's rows in chunks from a cursor on the server; the memory stays the same."""
-    with connection.chunked_cursor() as cursor:
-        cursor.execute(sql, parameters)
-        while rows := cursor.fetchmany(CHUNK):
-            yield from rows
+    """Yield a query's rows in chunks from a cursor on the server; the memory stays the same.
+
+    The cursor outlives the transaction that it is opened in, and then gives what was there at its
+    commit's beginning, from a copy on the server. Close the generator when done.
+    """
+    name = f"report_{uuid.uuid4().hex}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"DECLARE {name} NO SCROLL CURSOR WITH HOLD FOR {sql}", parameters)
+        try:
+            while True:
+                cursor.execute(f"FETCH {CHUNK} FROM {name}")
+                if not (rows := cursor.fetchall()):
+                    return
+                yield from rows
+        finally:
+            with suppress(DatabaseError):  # it is gone with a transaction that failed
+                cursor.execute(f"CLOSE {name}")
 
 
 def selected(

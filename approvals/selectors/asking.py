@@ -3,6 +3,7 @@
 Nothing is written; `services.requests.submit` decides for itself when it is sent.
 """
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -66,12 +67,17 @@ def preview(
     requester: int,
     duration: timedelta,
     now: datetime,
+    extends: uuid.UUID | None = None,
 ) -> Preview:
     """Return the chain that a request of this duration would take (two queries).
 
-    A ticket and a reason are taken as given: the form asks for them by itself.
+    `extends` names active access that it would prolong. A ticket and a reason are taken as given:
+    the form asks for them by itself.
     """
-    duplicate = requests.open_for(subject=subject, entitlement=entitlement.pk)
+    if extends is None:
+        duplicate = requests.open_for(subject=subject, entitlement=entitlement.pk)
+    else:
+        duplicate = requests.extension_of(extends)
     if offer.retired:
         return Preview(f"{entitlement} is retired; nobody can ask for it.", None, "", duplicate)
     rule = policies.resolve(
@@ -79,6 +85,7 @@ def preview(
         risk=entitlement.risk,
         subject_groups=offer.groups,
         duration=duration,
+        extends=extends is not None,
         ticket="given",
         reason="r" * policies.REASON_MIN_MAX_CHARS,
     )

@@ -87,7 +87,8 @@ def _pinned(history_id: int, rule_name: str) -> policy.Rule:
 
 def pinned_rule(record: AccessRequest) -> policy.Rule:
     """Return the rule that the request came under, from the pinned version of its policy."""
-    return _pinned(record.policy_record_id, record.rule_name)
+    rule = _pinned(record.policy_record_id, record.rule_name)
+    return rule.for_extension() if record.extends else rule
 
 
 def evaluate(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from django.db import OperationalError, connection, transaction
 
 from approvals.domain.refusals import Invalid
-from approvals.models import AccessRequest, Decision, GrantEvent
+from approvals.models import AccessRequest, Decision, GrantEvent, ReportExport, SignIn
 from approvals.models.request import reference
 from approvals.selectors import changes, sentences
 from approvals.selectors.history_sources import CONFIGURATION, SOURCES, Arm, Criteria, Position
@@ -30,7 +30,13 @@ KINDS = {
     "decisions": "Decisions",
     "grants": "Grants",
     "configuration": "Configuration",
+    "signins": "Sign-ins",
+    "downloads": "Downloads",
 }
+
+
+#: Kinds of entries that are neither a request's nor a change of the configuration.
+RECORDS = frozenset({"signin", "reportexport"})
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,11 @@ class Entry:
     object_id: int | None = None
 
     @property
+    def is_record(self) -> bool:
+        """Return whether it is a record of its own, which can't have a history."""
+        return self.kind in RECORDS
+
+    @property
     def reference(self) -> str:
         """Return the request's short name, or nothing where it is none."""
         return reference(self.request_id) if self.request_id else ""
@@ -61,7 +72,7 @@ class Page(NamedTuple):
 
 
 def find(*, criteria: Criteria, before: Position | None = None) -> Page:
-    """Return what matches, newest first, after the position `before` (at most 25 queries).
+    """Return what matches, newest first, after the position `before` (at most 27 queries).
 
     Raises: Invalid when looking takes longer than the database is allowed to.
     """
@@ -122,6 +133,8 @@ class _Loaded:
     produced: dict[tuple[uuid.UUID, int], AccessRequest] = field(default_factory=dict)
     attempts: dict[int, GrantEvent] = field(default_factory=dict)
     about: dict[uuid.UUID, AccessRequest] = field(default_factory=dict)
+    signins: dict[int, SignIn] = field(default_factory=dict)
+    exports: dict[int, ReportExport] = field(default_factory=dict)
 
 
 def _entries(keys: list[Position]) -> list[Entry]:
@@ -146,6 +159,10 @@ def _entries(keys: list[Position]) -> list[Entry]:
                 entries.append(_of_decision(key, decision, loaded))
         elif name == "attempts":
             entries.append(_of_attempt(key, loaded))
+        elif name == "signins":
+            entries.append(_of_signin(key, loaded.signins[key.id]))
+        elif name == "exports":
+            entries.append(_of_export(key, loaded.exports[key.id]))
         else:
             entries.append(_of_change(key, name, changed[name, key.id]))
     return entries
@@ -167,6 +184,10 @@ def _load(by_source: dict[str, list[int]]) -> _Loaded:
             request_id__in={row.request_id for row in loaded.attempts.values()}, revision=1
         )
         loaded.about = {row.request_id: row for row in first}
+    if ids := by_source.get("signins"):
+        loaded.signins = SignIn.objects.in_bulk(ids)
+    if ids := by_source.get("exports"):
+        loaded.exports = ReportExport.objects.in_bulk(ids)
     return loaded
 
 
@@ -225,6 +246,30 @@ def _of_attempt(key: Position, loaded: _Loaded) -> Entry:
         position=key,
         request_id=event.request_id,
         kind="request",
+    )
+
+
+def _of_signin(key: Position, row: SignIn) -> Entry:
+    return Entry(
+        at=key.at,
+        who=row.person_name or "somebody",
+        sentence=sentences.signed_in(row),
+        on="portal",
+        position=key,
+        kind="signin",
+        object_id=row.pk,
+    )
+
+
+def _of_export(key: Position, row: ReportExport) -> Entry:
+    return Entry(
+        at=key.at,
+        who=row.actor_name,
+        sentence=sentences.exported(row),
+        on="report",
+        position=key,
+        kind="reportexport",
+        object_id=row.pk,
     )
 
 

@@ -61,7 +61,10 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Source:
-    """One table of the history. `person_arms` are alternatives, each with an index of its own."""
+    """One table of the history. `person_arms` are alternatives, each with an index of its own.
+
+    `request` is the column that a search for an id looks in: the request's, or the record's own.
+    """
 
     name: str
     rank: int
@@ -215,5 +218,17 @@ SOURCES: tuple[Source, ...] = (
                      f"d.request_id {_OF_REQUESTER}"),
         system=f"d.request_id {_OF_SYSTEM}", request="d.request_id",
         words="concat_ws(' ', d.comment, d.actor_name, d.level_name)",
+    ),
+    Source(
+        name="signins", rank=9, table="approvals_signin s",
+        at="s.occurred_at", id="s.id", kinds={"signins": "true"},
+        person_arms=("s.person_id = %s",), system=None, request="s.uid",
+        words="concat_ws(' ', s.person_name, s.method, s.address, s.agent)",
+    ),
+    Source(
+        name="exports", rank=10, table="approvals_reportexport x",
+        at="x.occurred_at", id="x.id", kinds={"downloads": "true"},
+        person_arms=("x.actor_id = %s",), system=None, request="x.uid",
+        words="concat_ws(' ', x.actor_name, x.title, x.query::text)",
     ),
 )  # fmt: skip

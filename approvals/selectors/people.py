@@ -14,10 +14,26 @@ def by_login(login: str) -> User | None:
     ).first()
 
 
+def of_login(login: str) -> User | None:
+    """Return whose login name or e-mail address that is, active or not (one query)."""
+    if "\0" in login:
+        return None
+    return User.objects.filter(Q(username__iexact=login) | Q(email__iexact=login)).first()
+
+
 def operators() -> list[User]:
     """Return the active operators (one query)."""
     return list(
         User.objects.filter(memberships__group__role=Group.Role.OPERATOR, is_active=True).distinct()
+    )
+
+
+def compliance() -> list[User]:
+    """Return the active compliance admins (one query)."""
+    return list(
+        User.objects.filter(
+            memberships__group__role=Group.Role.COMPLIANCE, is_active=True
+        ).distinct()
     )
 
 

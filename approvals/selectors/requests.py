@@ -73,6 +73,16 @@ def current(request_id: uuid.UUID) -> AccessRequest:
     return found[0]
 
 
+def extends(request_id: uuid.UUID) -> uuid.UUID | None:
+    """Return which request's access this one prolongs, if it exists and does (one query)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT extends FROM approvals_currentrequest WHERE request_id = %s", [request_id]
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
 def with_newest(request_id: uuid.UUID, *, revision: int) -> list[AccessRequest]:
     """Return a revision and the newest one, once where they are the same (one query)."""
     return _read(_TWO, [request_id, revision])
@@ -158,13 +168,25 @@ def open_of(*, subject: User) -> list[AccessRequest]:
 
 
 def open_for(*, subject: int, entitlement: int) -> AccessRequest | None:
-    """Return the one open request of this subject for this entitlement, if there is one."""
+    """Return the newest open request of this subject for this entitlement, if there is one."""
     found = _newest(
         "c.subject_id = %s AND c.entitlement_id = %s"
-        " AND c.state IN ('pending', 'approved', 'active', 'revoking')",
+        " AND c.state IN ('pending', 'approved', 'active', 'revoking')"
+        " ORDER BY c.submitted_at DESC",
         [subject, entitlement],
     )
     return found[0] if found else None
+
+
+def extension_of(request_id: uuid.UUID) -> AccessRequest | None:
+    """Return the request that waits to prolong this one's access, if there is one (one query)."""
+    found = _newest("c.extends = %s AND c.state IN ('pending', 'approved')", [request_id])
+    return found[0] if found else None
+
+
+def extensions_of(request_id: uuid.UUID) -> list[AccessRequest]:
+    """Return every request that was to prolong this one's access, oldest first (one query)."""
+    return _newest("c.extends = %s ORDER BY c.submitted_at", [request_id])
 
 
 def mine(*, person: User, before: Cursor | None = None, limit: int = PAGE) -> list[AccessRequest]:

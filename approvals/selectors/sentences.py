@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.utils import timezone
 
 from approvals.domain.durations import words
-from approvals.models import AccessRequest, Decision, GrantEvent
+from approvals.models import AccessRequest, Decision, GrantEvent, ReportExport, SignIn
 
 END_REASONS = {
     "time": "time ran out",
@@ -93,6 +93,31 @@ def attempted(event: GrantEvent) -> Sentence:
     }.get(GrantEvent.Kind(event.kind), event.kind)
     final = "for good" if event.permanent else ""
     return Sentence(str(headline), final, _joined(number, took, _quoted(event.error)))
+
+
+def signed_in(row: SignIn) -> Sentence:
+    """Return what a sign-in, a failure or a sign-out records."""
+    unknown = "with a login that nobody has" if row.person_id is None else ""
+    return Sentence(
+        row.get_what_display(),
+        unknown or (f"by {row.method}" if row.method else ""),
+        _joined(row.address, row.agent),
+    )
+
+
+_QUERY = ("from", "to", "timezone", "resource", "person")
+
+
+def exported(row: ReportExport) -> Sentence:
+    """Return what the download of a report records."""
+    rows = f"{row.rows:,} row{'' if row.rows == 1 else 's'}"
+    query = ", ".join(f"{key} {row.query[key]}" for key in _QUERY if key in row.query)
+    size = row.checkpoint_size
+    return Sentence(
+        f"Downloaded “{row.title}”",
+        f"as {row.format.upper()}, {rows}",
+        _joined(query, f"checkpoint of {size:,} leaves" if size is not None else ""),
+    )
 
 
 def _submitted(record: AccessRequest) -> Sentence:

@@ -47,6 +47,11 @@ def told(request_id: uuid.UUID, *, person: int) -> list[Told]:
     return [Told(*row) for row in rows.values_list("kind", "once_key", "occurred_at")]
 
 
+def was_told(once_key: str) -> bool:
+    """Return whether the notice of this key was sent (one query)."""
+    return Notice.objects.filter(once_key=once_key).exists()
+
+
 def facts(request_id: uuid.UUID, *, revision: int) -> Facts | None:
     """Return a revision and the newest one (one query); None where there is no such revision."""
     rows = requests.with_newest(request_id, revision=revision)

@@ -6,7 +6,7 @@ the reader's timezone.
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,47 +16,13 @@ from django.db.models import DateTimeField, Func
 
 from approvals.domain.durations import words
 from approvals.domain.states import EndReason, Event, State
-from approvals.models import AccessRequest, GrantEvent, Notice
-from approvals.selectors import requests
+from approvals.models import AccessRequest, GrantEvent, User
+from approvals.models.request import reference
+from approvals.selectors import beside, requests
+from approvals.selectors.beside import Line
+from audit.selectors.erasures import ERASED
 
 __all__ = ["AccessRequest", "History", "Line", "Removal", "load", "mark"]
-
-_NOTICES = {
-    "approval_needed": "asked to decide",
-    "reminder": "reminded to decide",
-    "escalated": "asked, because a level stayed silent",
-    "moved_on": "told that it moved on",
-    "decided": "told the outcome",
-    "settled": "told that it is settled",
-    "level_done": "told that others decided",
-    "active": "told how to connect",
-    "ends_soon": "warned that it ends soon",
-    "ended": "told that the access is gone",
-    "failed": "told that it could not be made",
-    "stuck": "alarmed that the removal is stuck",
-}
-_CHANNELS = {"email": "e-mail"}
-_FAILED = {
-    GrantEvent.Kind.GRANT_FAILED: "Making the access failed",
-    GrantEvent.Kind.REMOVE_FAILED: "Removing the access failed",
-}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the history; `minor` ones are beside the revisions."""
-
-    at: datetime
-    order: tuple[datetime, int, int]
-    lead: str = ""
-    text: str = ""
-    until: datetime | None = None
-    note: str = ""
-    quote: str = ""
-    revision: int | None = None
-    minor: bool = False
-    bad: bool = False
-    people: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +57,7 @@ class History(NamedTuple):
     removal: Removal | None
     last_error: str
     counts: tuple[int, int]
+    extensions: tuple[AccessRequest, ...] = ()
 
     def mark(self, revision: int) -> str:
         """Return what tells two states of the page apart, as `mark` reads it from the database."""
@@ -103,20 +70,24 @@ class _ClockTimestamp(Func):
 
 
 def load(record: AccessRequest) -> History:
-    """Return the history, newest first, and when it was read (three queries at most)."""
+    """Return the history, newest first, and when it was read (four queries at most)."""
     revisions = list(
         AccessRequest.objects.filter(request_id=record.request_id)
         .annotate(read_at=_ClockTimestamp())
         .order_by("revision")
     )
     now: datetime = revisions[0].read_at
+    _name_actors(revisions)
     # Nothing was tried at the target before it was approved.
     events = requests.grant_events(record.request_id) if _was_approved(revisions) else []
     notices = requests.notices(record.request_id)
+    was_active = any(row.event == Event.ACTIVATED for row in revisions)
+    extensions = requests.extensions_of(record.request_id) if was_active else []
     lines = [
         *_revision_lines(revisions, events),
-        *_failure_lines(events),
-        *_notice_lines(notices),
+        *beside.failures(events),
+        *beside.notices(notices),
+        *beside.extensions(extensions),
     ]
     lines.sort(key=lambda line: line.order, reverse=True)
     newest = revisions[-1]
@@ -128,6 +99,7 @@ def load(record: AccessRequest) -> History:
         removal=_removal(newest, events),
         last_error=error,
         counts=(len(events), len(notices)),
+        extensions=tuple(extensions),
     )
 
 
@@ -141,6 +113,19 @@ def mark(request_id: uuid.UUID, *, revision: int) -> str:
         )
         events, notices = cursor.fetchone()
     return f"{revision}.{events}.{notices}"
+
+
+def _name_actors(revisions: Sequence[AccessRequest]) -> None:
+    """Give actors their present names where the request's own ones were erased (then one query).
+
+    An erasure takes a field of all revisions, so that those who approved lose theirs with it.
+    """
+    if all(row.actor_name != ERASED for row in revisions):
+        return
+    people = User.objects.in_bulk({row.actor_id for row in revisions if row.actor_id})
+    for row in revisions:
+        if row.actor_name == ERASED:
+            row.actor_name = people[row.actor_id].name if row.actor_id else "portal"
 
 
 def _was_approved(revisions: Sequence[AccessRequest]) -> bool:
@@ -178,7 +163,7 @@ def _sentence(
             return replace(
                 line,
                 lead="Requested",
-                text=f"by {row.requester_name}{other}",
+                text=f"by {row.requester_name}{other}{_extended(row)}",
                 note=f"{words(row.duration)}, policy “{row.policy_name}” version "
                 f"{row.policy_version}, rule “{row.rule_name}”",
                 quote=row.reason,
@@ -229,9 +214,13 @@ def _of_the_grant(line: Line, row: AccessRequest, events: Sequence[GrantEvent]) 
     return replace(
         line,
         lead="Expired" if row.state == State.EXPIRED else "Revoked",
-        text="and gone from the target",
+        text="and gone from the target" if not _is_kept(row) else "",
         note=_gone(row, events),
     )
+
+
+def _extended(row: AccessRequest) -> str:
+    return f", to extend {reference(row.extends)}" if row.extends else ""
 
 
 def _actor(row: AccessRequest) -> str:
@@ -271,6 +260,11 @@ def _end(row: AccessRequest) -> str:
     return f"revoked by {_actor(row)}"
 
 
+def _is_kept(row: AccessRequest) -> bool:
+    receipt = row.detail.get("receipt")
+    return isinstance(receipt, dict) and bool(receipt.get("kept"))
+
+
 def _receipt(row: AccessRequest, receipt: Any, events: Sequence[GrantEvent], kind: str) -> str:
     """Return what the target answered, in a few words."""
     parts: list[str] = []
@@ -280,6 +274,10 @@ def _receipt(row: AccessRequest, receipt: Any, events: Sequence[GrantEvent], kin
             parts.append(f"{key} {facts[key]}")
             if facts.get("login"):
                 parts[-1] += f" for {facts['login']}"
+    if facts.get("kept"):
+        return f"{facts.get('covered_by')} holds the same access, so the target keeps it"
+    if facts.get("continued"):
+        return f"going on from {facts['continued']} without a break"
     if facts.get("pre_existing"):
         parts.append("it was there already")
     done = [
@@ -313,62 +311,6 @@ def lag_words(lag: timedelta) -> str:
     if milliseconds < 1_000:
         return f"{milliseconds:.0f} ms"
     return f"{milliseconds / 1_000:.1f} s" if milliseconds < 10_000 else words(lag)
-
-
-def _failure_lines(events: Sequence[GrantEvent]) -> Iterator[Line]:
-    """Yield what failed at the target; the same failure again and again becomes one line."""
-    run: list[GrantEvent] = []
-    for event in [*events, None]:
-        if run and (event is None or (event.kind, event.error) != (run[0].kind, run[0].error)):
-            if run[0].kind in _FAILED:
-                yield _failure_line(run)
-            run = []
-        if event is not None:
-            run.append(event)
-
-
-def _failure_line(run: Sequence[GrantEvent]) -> Line:
-    last = run[-1]
-    times = f"{len(run)} times, tried" if len(run) > 1 else "tried"
-    return Line(
-        at=last.occurred_at,
-        order=(last.occurred_at, 0, last.pk),
-        text=f"{_FAILED[GrantEvent.Kind(last.kind)]}:",
-        quote=last.error,
-        note="not tried again" if last.permanent and last.kind == GrantEvent.Kind.GRANT_FAILED
-        else f"{times} again with growing pauses",
-        minor=True,
-        bad=True,
-    )  # fmt: skip
-
-
-def _notice_lines(notices: Iterable[Notice]) -> Iterator[Line]:
-    """Yield whom it told what; people who were told the same in a row share a line."""
-    run: list[Notice] = []
-    for notice in [*notices, None]:
-        if run and (
-            notice is None or (notice.kind, notice.channel) != (run[0].kind, run[0].channel)
-        ):
-            yield _notice_line(run)
-            run = []
-        if notice is not None:
-            run.append(notice)
-
-
-def _notice_line(run: Sequence[Notice]) -> Line:
-    last = run[-1]
-    names = tuple(dict.fromkeys(notice.recipient_name for notice in run))
-    who = names[0] if len(names) == 1 else f"{len(names)} people"
-    channel = _CHANNELS.get(last.channel, last.channel)
-    times = f", {len(run)} times" if len(names) == 1 and len(run) > 1 else ""
-    return Line(
-        at=last.occurred_at,
-        order=(last.occurred_at, 2, last.pk),
-        text=f"{who} {_NOTICES.get(last.kind, 'told: ' + last.subject_line)}{times}",
-        note=f"by {channel}",
-        minor=True,
-        people=names if len(names) > 1 else (),
-    )
 
 
 def _removal(newest: AccessRequest, events: Sequence[GrantEvent]) -> Removal | None:

@@ -41,7 +41,8 @@ def of(records: Iterable[AccessRequest], *, viewer: int) -> dict[uuid.UUID, Wait
         names[request_id].append("you" if person == viewer else name or login)
     found: dict[uuid.UUID, WaitingOn] = {}
     for record in pending:
-        chain = policies.rule(_parsed[record.policy_record_id], record.rule_name).chain
+        rule = policies.rule(_parsed[record.policy_record_id], record.rule_name)
+        chain = rule.for_extension().chain if record.extends else rule.chain
         if chain is None or record.level is None:
             continue
         found[record.request_id] = WaitingOn(

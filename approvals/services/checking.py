@@ -15,6 +15,7 @@ from django.db import connection, transaction
 
 from approvals.models import AccessRequest, CurrentRequest
 from approvals.models.request import reference
+from approvals.selectors import leases
 from approvals.services import asked
 
 #: Rows that are held in memory at a time.
@@ -22,7 +23,7 @@ CHUNK = 2_000
 
 _POINTED = (
     "revision", "record_id", "hash", "state", "requester_id", "subject_id", "entitlement_id",
-    "submitted_at", "due_at", "activated_at",
+    "submitted_at", "due_at", "activated_at", "extends",
 )  # fmt: skip
 _NAMED_OTHERWISE = {"record_id": "id"}
 
@@ -95,6 +96,9 @@ def _pointed(pointer: CurrentRequest, newest: AccessRequest) -> Iterator[str]:
                 f"{_named(newest.request_id)}: the pointer's {column} is {_shown(have)}, "
                 f"should be {_shown(should)}"
             )
+
+    if pointer.lease != (leases.key(newest) if newest.target else ""):
+        yield f"{_named(newest.request_id)}: the pointer's lease is not that of the approval"
 
 
 def _named(request_id: uuid.UUID) -> str:

@@ -4,7 +4,7 @@ Nothing here talks to a target (that is `provisioning`); it records what was con
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,12 +13,12 @@ from django.db import connection, transaction
 
 from approvals.domain.refusals import Invalid, NotAllowed, Settled
 from approvals.domain.states import EndReason, Event, State
-from approvals.models import AccessRequest, GrantEvent, OutboxItem, User
+from approvals.models import AccessRequest, GrantEvent, User
 from approvals.outbox import queue
-from approvals.selectors import people, standing
+from approvals.selectors import leases, people
 from approvals.selectors import requests as reads
-from approvals.services import notices, recording
-from approvals.services.requests import COMMENT_MOST, grant_key
+from approvals.services import extensions, notices, recording, starts
+from approvals.services.requests import COMMENT_MOST
 
 #: Grants that one sweep ends in one transaction.
 BATCH = 200
@@ -37,17 +37,6 @@ class Attempt:
     permanent: bool = False
 
 
-def blocked(record: AccessRequest, *, now: datetime) -> str | None:
-    """Return why an approved request must not be activated, or None (policy, people, catalogue)."""
-    stands = standing.of(subject=record.subject_id, entitlement=record.entitlement_id)
-    if stands.target["login"] != record.target["login"]:
-        return (
-            "The login name has changed since the approval, and may be somebody else's. Ask again."
-        )
-    refused = stands.refusal(duration=record.duration)
-    return refused.reason if refused else None
-
-
 @transaction.atomic
 def activate(*, request_id: uuid.UUID, attempt: Attempt, now: datetime) -> AccessRequest | None:
     """Record that the target has confirmed the access; the clock starts at that confirmation.
@@ -56,6 +45,7 @@ def activate(*, request_id: uuid.UUID, attempt: Attempt, now: datetime) -> Acces
     must take the access away again. A second call for an active request returns it unchanged.
     """
     record = recording.locked(request_id)
+    recording.lock_leases([leases.key(record)])
     if record.state == State.ACTIVE:
         return record
     if record.state != State.APPROVED:
@@ -84,8 +74,8 @@ def fail(*, request_id: uuid.UUID, reason: str, now: datetime) -> AccessRequest 
 
 
 @transaction.atomic
-def attempt_failed(*, request_id: uuid.UUID, kind: str, attempt: Attempt) -> None:
-    """Record an attempt at the target that did not succeed."""
+def attempted(*, request_id: uuid.UUID, kind: str, attempt: Attempt) -> None:
+    """Record a call to the target that changes no state: it failed, or made something ready."""
     _event(reads.current(request_id), kind, attempt)
 
 
@@ -116,9 +106,11 @@ def end(
     if reason is None:
         own = actor is not None and actor.pk in (record.subject_id, record.requester_id)
         reason = EndReason.GIVEN_BACK if own else EndReason.REVOKED
+    recording.lock_leases([leases.key(record)])
     revision = _ending(record, actor=actor, reason=reason, due_at=now, now=now, comment=comment)
     recording.write(revision)
-    queue.put_many([_withdrawal(revision, now=now)])
+    _put_withdrawals([revision], now=now)
+    extensions.settle(revision, now=now)
     return revision
 
 
@@ -133,10 +125,13 @@ def may_end(actor: User, record: AccessRequest) -> bool:
 
 _DUE = """
 WITH due AS MATERIALIZED (
-    SELECT request_id FROM approvals_currentrequest
-    WHERE state = 'active' AND due_at <= %s ORDER BY due_at LIMIT %s)
-SELECT request_id FROM due
+    SELECT c.request_id, x.request_id AS extension FROM approvals_currentrequest c
+    LEFT JOIN approvals_currentrequest x ON x.extends = c.request_id AND x.extends IS NOT NULL
+        AND x.state IN ('pending', 'approved')
+    WHERE c.state = 'active' AND c.due_at <= %s ORDER BY c.due_at LIMIT %s)
+SELECT request_id, extension FROM due
 WHERE pg_try_advisory_xact_lock(hashtextextended(request_id::text, 1))
+  AND (extension IS NULL OR pg_try_advisory_xact_lock(hashtextextended(extension::text, 1)))
 """
 
 
@@ -144,22 +139,29 @@ WHERE pg_try_advisory_xact_lock(hashtextextended(request_id::text, 1))
 def end_due(*, now: datetime, limit: int = BATCH) -> int:
     """End grants whose time is up, in one transaction; return how many.
 
-    Requests that another transaction holds are left to the next sweep. Two sweeps never end the
-    same grant: the lock is taken before the revision is read, and the revision's key is unique.
+    What was approved to prolong one takes over in the same transaction. Requests that another
+    transaction holds are left to the next sweep. Two sweeps never end the same grant: the lock is
+    taken before the revision is read, and the revision's key is unique.
     """
     with connection.cursor() as cursor:
         cursor.execute(_DUE, [now, limit])
-        keys = [row[0] for row in cursor.fetchall()]
-    if not keys:
+        extension_of = dict(cursor.fetchall())
+    if not extension_of:
         return 0
-    current = reads.current_many(keys)
+    waiting = [key for key in extension_of.values() if key is not None]
+    current = reads.current_many([*extension_of, *waiting])
     endings = [
         _ending(row, actor=None, reason=EndReason.TIME, due_at=row.ends_at, now=now)
-        for row in current.values()
+        for row in (current[key] for key in extension_of)
         if row.state == State.ACTIVE and row.ends_at is not None and row.ends_at <= now
     ]
+    recording.lock_leases(leases.key(row) for row in endings)
     recording.write_many(endings)
-    queue.put_many(_withdrawal(row, now=now) for row in endings)
+    if waiting:
+        ended = [(row, extension_of[row.request_id]) for row in endings]
+        pairs = [(row, current[key]) for row, key in ended if key is not None]
+        extensions.take_over(pairs, now=now)
+    _put_withdrawals(endings, now=now)
     return len(endings)
 
 
@@ -185,14 +187,47 @@ def _ending(
     return revision
 
 
-def _withdrawal(record: AccessRequest, *, now: datetime) -> OutboxItem:
-    return queue.item(
-        "grant.withdraw",
-        "provisioning",
-        {"request_id": str(record.request_id)},
-        now=now,
-        key=grant_key(record),
-    )
+def _put_withdrawals(records: Sequence[AccessRequest], *, now: datetime) -> None:
+    """Have accesses removed; what failed earlier for the same access does not hold that up."""
+    queue.put_many(starts.item("grant.withdraw", row, now=now) for row in records)
+    let_pass(leases.key(row) for row in records)
+
+
+#: What takes access away. Each looks whether another grant holds the access before it does.
+REMOVALS = ("grant.withdraw", "grant.cleanup")
+
+
+def let_pass(keys: Iterable[str]) -> None:
+    """Let removals go before whatever pauses after a failure at the same access."""
+    queue.step_behind(keys=keys, topics=("grant.apply", "grant.ready", *REMOVALS), past=REMOVALS)
+
+
+@transaction.atomic
+def keep_covered(
+    confirmed: Sequence[tuple[uuid.UUID, int]], *, now: datetime
+) -> dict[uuid.UUID, leases.Cover]:
+    """Record ended grants (id, attempt) as gone whose access another active grant holds too.
+
+    The target is not touched: what it holds is the other one's by now. Decided and recorded while
+    the leases are held, so that the other can't end in between. Returns those and what holds them.
+    """
+    recording.lock_many(key for key, _ in confirmed)
+    records = reads.current_many(key for key, _ in confirmed)
+    rows = [row for row in records.values() if row.state == State.REVOKING]
+    recording.lock_leases(leases.key(row) for row in rows)
+    found = leases.covers(rows)
+    attempts = dict(confirmed)
+    kept = [
+        (key, Attempt(attempts[key], now, now, detail=_kept(key, cover)))
+        for key, cover in found.items()
+    ]
+    confirm_many(kept, now=now)
+    return found
+
+
+def _kept(request_id: uuid.UUID, cover: leases.Cover) -> dict[str, Any]:
+    detail: dict[str, Any] = {"kept": True, "covered_by": cover.reference}
+    return detail | ({"continues": True} if cover.extends == request_id else {})
 
 
 @transaction.atomic
@@ -202,14 +237,17 @@ def confirm_many(
     """Record that the target has confirmed removals: expired, or revoked when ended early.
 
     Requests that are confirmed already are passed over, so that a repeated task changes nothing.
+    Where another grant of the same access has become active while the target was called, as when a
+    worker was thought dead, that one's access is made once more.
     """
     attempts = dict(confirmed)
     recording.lock_many(attempts)
     revisions: list[AccessRequest] = []
     events: list[GrantEvent] = []
-    for request_id, record in reads.current_many(attempts).items():
-        if record.state != State.REVOKING:
-            continue
+    records = reads.current_many(attempts)
+    rows = {key: row for key, row in records.items() if row.state == State.REVOKING}
+    recording.lock_leases(leases.key(row) for row in rows.values())
+    for request_id, record in rows.items():
         attempt = attempts[request_id]
         revision = record.revise(
             event=Event.CONFIRMED,
@@ -223,7 +261,17 @@ def confirm_many(
         events.append(_grant_event(record, GrantEvent.Kind.REMOVED, attempt))
     recording.write_many(revisions)
     GrantEvent.insert(events)
-    queue.put_many(item for row in revisions for item in notices.ended(row, now=now))
+    queue.put_many(
+        item
+        for row in revisions
+        if not attempts[row.request_id].detail.get("continues")  # nothing has ended for anybody
+        for item in notices.ended(row, now=now)
+    )
+    touched = [row for row in revisions if not attempts[row.request_id].detail.get("kept")]
+    again = {cover.request_id for cover in leases.covers(touched).values()}
+    queue.put_many(
+        starts.item("grant.ready", row, now=now) for row in reads.current_many(again).values()
+    )
     return revisions
 
 

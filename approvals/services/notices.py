@@ -86,8 +86,12 @@ def active(record: AccessRequest, *, now: datetime) -> None:
 
 
 def warning_before_end(duration: timedelta) -> timedelta:
-    """Return how long before the end the warning goes: a fifth of the time, at most 15 minutes."""
-    return min(timedelta(minutes=15), duration / 5)
+    """Return how long before the end the warning goes: a tenth of the time, at most 15 minutes.
+
+    At least a minute, but never in the first half of the time.
+    """
+    tenth = min(timedelta(minutes=15), duration / 10)
+    return min(max(tenth, timedelta(minutes=1)), duration / 2)
 
 
 def ends_soon(record: AccessRequest, *, now: datetime) -> list[OutboxItem]:

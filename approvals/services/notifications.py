@@ -9,10 +9,11 @@ any more is not sent.
 import hashlib
 import textwrap
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -22,11 +23,15 @@ from django.template.loader import render_to_string
 
 from approvals.channels import email
 from approvals.domain.states import State
-from approvals.models import Notice, OutboxItem, User
-from approvals.selectors import chains, telling
+from approvals.models import AccessRequest, Notice, OutboxItem, User
+from approvals.selectors import chains, requests, telling
 from approvals.services import letters, recording, wording
 
 log = structlog.get_logger(__name__)
+
+Attachment = email.Attachment
+DeliveryFailed = email.DeliveryFailed
+leaves_the_machine = email.leaves_the_machine
 
 #: Kinds that ask for a decision.
 ASKING = frozenset({"approval_needed", "reminder", "escalated"})
@@ -94,7 +99,48 @@ def _send(item: OutboxItem, now: datetime) -> None:
             thread_id=_message_id(str(request_id)),
         )
     )
-    _record(item, person, letter, now)
+    _record(item.payload, person, letter, now)
+
+
+def deliver(
+    *,
+    kind: str,
+    letter: letters.Letter,
+    to: User,
+    once_key: str,
+    thread: str,
+    reference: str,
+    now: datetime,
+    attachments: tuple[Attachment, ...] = (),
+    also: Callable[[str], object] = lambda _: None,
+) -> bool:
+    """Send a letter that is about no request, once for its key; return whether it went now.
+
+    `also` is called with the Message-ID in the transaction that records the notice. Raises:
+    DeliveryFailed, to be tried again later.
+    """
+    assert recording.no_transaction(), "a transaction is open, and the network must not hold one"
+    with _alone(once_key):
+        if telling.was_told(once_key):
+            return False
+        text, html = render(letter, to=to, reference=reference)
+        message_id = _message_id(once_key)
+        email.send(
+            email.Message(
+                address=to.email,
+                subject=letter.subject,
+                text=text,
+                html=html,
+                message_id=message_id,
+                thread_id=_message_id(thread),
+                attachments=attachments,
+            )
+        )
+        said = {"kind": kind, "once_key": once_key}
+        with transaction.atomic():
+            _record(said, to, letter, now)
+            also(message_id)
+    return True
 
 
 def _outdated(
@@ -127,9 +173,16 @@ def _outdated(
         or record.ends_at <= now
     ):
         return "not active any more, or it ends at another time"
+    elif kind == "ends_soon" and _goes_on(record):
+        return "it goes on: an extension is approved"
     elif kind == "stuck" and record.state != State.REVOKING:
         return "removed by now"
     return None
+
+
+def _goes_on(record: AccessRequest) -> bool:
+    extension = requests.extension_of(record.request_id)
+    return extension is not None and extension.state == State.APPROVED
 
 
 def render(letter: letters.Letter, *, to: User, reference: str) -> tuple[str, str]:
@@ -202,12 +255,12 @@ def _alone(once_key: str) -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 3))", [once_key])
 
 
-def _record(item: OutboxItem, person: User, letter: letters.Letter, now: datetime) -> None:
-    payload = item.payload
+def _record(payload: dict[str, Any], person: User, letter: letters.Letter, now: datetime) -> None:
+    about = payload.get("request_id")
     try:
         with transaction.atomic():
             Notice(
-                request_id=uuid.UUID(payload["request_id"]),
+                request_id=uuid.UUID(about) if about else None,
                 kind=payload["kind"],
                 channel="email",
                 recipient=person,

@@ -6,6 +6,7 @@ connectors are idempotent, and the records are written under the request's lock.
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,9 +26,9 @@ from approvals.domain.refusals import NotFound
 from approvals.domain.states import State
 from approvals.models import AccessRequest, GrantEvent, OutboxItem, Resource
 from approvals.outbox import queue
-from approvals.selectors import clock, people
+from approvals.selectors import clock, leases, people
 from approvals.selectors import requests as reads
-from approvals.services import grants, notices, targets
+from approvals.services import grants, handover, notices, recording, ssh_keys, starts, targets
 
 log = structlog.get_logger(__name__)
 
@@ -40,16 +41,16 @@ def apply(items: Sequence[OutboxItem]) -> None:
 
     A request that was cancelled while the target worked is taken away again, never activated.
     """
-    ready: list[tuple[OutboxItem, AccessRequest]] = []
+    due: list[tuple[OutboxItem, AccessRequest]] = []
     for item, record in _with_records(items):
         try:
             if _is_ready(item, record):
                 assert record is not None
-                ready.append((item, record))
+                due.append((item, record))
         except Exception as error:  # what can't be read of one must not keep back the others
             log.exception("grant.unreadable", item=item.pk)
             queue.failed(item, error=f"{type(error).__name__}: {error}", now=clock.now())
-    for done in targets.call(ready, _grant):
+    for done in targets.call(due, _granting(due)):
         for item, record, outcome in done:
             _applied(item, record, outcome)
 
@@ -63,18 +64,19 @@ def _is_ready(item: OutboxItem, record: AccessRequest | None) -> bool:
         else:
             queue.done([item])
         return False
-    if record.starts_at is not None and record.starts_at > now:
-        queue.postpone(item, until=record.starts_at)
-        return False
-    if reason := grants.blocked(record, now=now):
-        with transaction.atomic():
-            grants.fail(request_id=record.request_id, reason=reason, now=now)
-            if item.attempts > 1:
-                _undo(item, certain=True)
-            else:
-                queue.done([item])
-        return False
-    return True
+    verdict = starts.judge(record, now=now)
+    if not verdict.refusal and verdict.at <= now:
+        return True
+    with transaction.atomic():
+        if verdict.refusal:
+            grants.fail(request_id=record.request_id, reason=verdict.refusal, now=now)
+        else:  # it must not wait for its window in the way of others
+            starts.later(record, at=verdict.at, now=now)
+        if item.attempts > 1:
+            _undo(item, certain=True)
+        else:
+            queue.done([item])
+    return False
 
 
 def _applied(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) -> None:
@@ -84,6 +86,7 @@ def _applied(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) 
         with transaction.atomic():
             active = grants.activate(request_id=record.request_id, attempt=attempt, now=now)
             if active is not None:
+                handover.keep(record.request_id, outcome.handover, now=now)
                 queue.done([item])
         if active is None:
             _undo(item, certain=True)
@@ -91,7 +94,7 @@ def _applied(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) 
     log.warning("grant.failed", request=record.reference, error=outcome.error)
     too_old = item.first_failed_at is not None and now - item.first_failed_at > GIVE_UP_AFTER
     with transaction.atomic():
-        grants.attempt_failed(
+        grants.attempted(
             request_id=record.request_id, kind=GrantEvent.Kind.GRANT_FAILED, attempt=attempt
         )
         if outcome.permanent or too_old:
@@ -99,7 +102,56 @@ def _applied(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) 
             # Nothing of a half-made grant may stay behind.
             _undo(item, certain=item.attempts > 1)
         else:
-            queue.failed(item, error=outcome.error, now=now)
+            _failed(item, outcome, now=now)
+
+
+def _failed(item: OutboxItem, outcome: targets.Outcome, *, now: datetime) -> None:
+    """Have it tried again later; removals of the same access don't wait for that."""
+    queue.failed(item, error=outcome.error, now=now)
+    grants.let_pass([item.key])
+
+
+def ready(items: Sequence[OutboxItem]) -> None:
+    """Have a target know of access that goes on beyond what it was told, before that is over.
+
+    For extensions that are approved and follow on active access, and for active access that must be
+    made once more. Nothing changes its state.
+    """
+    wanted: list[tuple[OutboxItem, AccessRequest]] = []
+    for item, record in _with_records(items):
+        if record is not None and record.state in (State.APPROVED, State.ACTIVE):
+            wanted.append((item, record))
+        elif record is not None and item.attempts > 1 and record.state != State.REVOKING:
+            _undo(item, certain=True)
+        else:
+            queue.done([item])
+    for done in targets.call(wanted, _granting(wanted)):
+        for item, record, outcome in done:
+            _made_ready(item, record, outcome)
+
+
+def _made_ready(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) -> None:
+    now = clock.now()
+    kind = GrantEvent.Kind.GRANT_FAILED if outcome.error else GrantEvent.Kind.GRANTED
+    with transaction.atomic():
+        recording.lock(record.request_id)
+        state = reads.current(record.request_id).state
+        if state not in (State.APPROVED, State.ACTIVE):
+            if state == State.REVOKING:  # its own removal follows
+                queue.done([item])
+            else:
+                _undo(item, certain=True)
+            return
+        grants.attempted(
+            request_id=record.request_id, kind=kind, attempt=outcome.attempt(item.attempts)
+        )
+        if not outcome.error:
+            handover.keep(record.request_id, outcome.handover, now=now)
+            queue.done([item])
+        elif outcome.permanent and state == State.APPROVED:
+            queue.done([item])  # the start itself meets the same refusal, and says so
+        else:
+            _failed(item, outcome, now=now)
 
 
 def _undo(item: OutboxItem, *, certain: bool) -> None:
@@ -119,16 +171,18 @@ def _undo(item: OutboxItem, *, certain: bool) -> None:
 def withdraw(items: Sequence[OutboxItem]) -> None:
     """Take the access of ended requests away; they are expired or revoked once it is confirmed.
 
-    A failure of any kind is tried again, for ever, with growing pauses of an hour at most; when it
-    lasts, owner and operators are alarmed.
+    What another active grant holds too is left at the target. A failure of any kind is tried again,
+    for ever, with growing pauses of an hour at most; when it lasts, owner and operators are
+    alarmed.
     """
-    ready: list[tuple[OutboxItem, AccessRequest]] = []
+    due: list[tuple[OutboxItem, AccessRequest]] = []
     for item, record in _with_records(items):
         if record is None or record.state != State.REVOKING:
             queue.done([item])
         else:
-            ready.append((item, record))
-    for done in targets.call(ready, _revoke):
+            due.append((item, record))
+    due = _without_covered(due)
+    for done in targets.call(due, _revoke):
         now = clock.now()
         good = [row for row in done if not row[2].error]
         with transaction.atomic():
@@ -141,17 +195,33 @@ def withdraw(items: Sequence[OutboxItem]) -> None:
                 _not_withdrawn(item, record, outcome, now=now)
 
 
+def _without_covered(
+    due: list[tuple[OutboxItem, AccessRequest]],
+) -> list[tuple[OutboxItem, AccessRequest]]:
+    """Record what another grant holds as gone for its own request; return the others."""
+    shared = leases.covers(record for _, record in due)
+    if not shared:
+        return due
+    with transaction.atomic():
+        kept = grants.keep_covered(
+            [(r.request_id, item.attempts) for item, r in due if r.request_id in shared],
+            now=clock.now(),
+        )
+        queue.done([item for item, record in due if record.request_id in kept])
+    return [(item, record) for item, record in due if record.request_id not in kept]
+
+
 def _not_withdrawn(
     item: OutboxItem, record: AccessRequest, outcome: targets.Outcome, *, now: datetime
 ) -> None:
     log.error("removal.failed", request=record.reference, error=outcome.error)
     with transaction.atomic():
-        grants.attempt_failed(
+        grants.attempted(
             request_id=record.request_id,
             kind=GrantEvent.Kind.REMOVE_FAILED,
             attempt=outcome.attempt(item.attempts),
         )
-        queue.failed(item, error=outcome.error, now=now)
+        _failed(item, outcome, now=now)
         due_at = record.removal_due_at or now
         if now - due_at >= settings.STUCK_AFTER:
             notices.stuck(
@@ -165,10 +235,16 @@ def _not_withdrawn(
 def cleanup(items: Sequence[OutboxItem]) -> None:
     """Remove what a grant that never became active may have left at the target.
 
-    Tried for ever where an attempt may have had its effect, like every removal.
+    Tried for ever where an attempt may have had its effect, like every removal. What an active
+    grant holds is left alone.
     """
-    ready = [(item, record) for item, record in _with_records(items) if record is not None]
-    for done in targets.call(ready, _revoke):
+    due = [(item, record) for item, record in _with_records(items) if record is not None]
+    with transaction.atomic():
+        recording.lock_leases(leases.key(record) for _, record in due)
+        held = leases.covers(record for _, record in due)
+        queue.done([item for item, record in due if record.request_id in held])
+    due = [row for row in due if row[1].request_id not in held]
+    for done in targets.call(due, _revoke):
         for item, record, outcome in done:
             now = clock.now()
             if not outcome.error:
@@ -179,12 +255,12 @@ def cleanup(items: Sequence[OutboxItem]) -> None:
             else:
                 log.error("cleanup.failed", request=record.reference, error=outcome.error)
                 with transaction.atomic():
-                    grants.attempt_failed(
+                    grants.attempted(
                         request_id=record.request_id,
                         kind=GrantEvent.Kind.REMOVE_FAILED,
                         attempt=outcome.attempt(item.attempts),
                     )
-                    queue.failed(item, error=outcome.error, now=now)
+                    _failed(item, outcome, now=now)
 
 
 def _with_records(
@@ -195,10 +271,37 @@ def _with_records(
     return [(item, records.get(keys[item.pk])) for item in items]
 
 
-def _grant(record: AccessRequest, now: datetime) -> Receipt:
-    connector, spec = _spec(record, now=now)
+def _grant(record: AccessRequest, ends_at: datetime) -> Receipt:
+    connector, spec = _spec(record)
+    spec = replace(spec, ends_at=ends_at)
+    if getattr(connector, "needs_subject_keys", False):
+        spec = replace(spec, subject_keys=ssh_keys.lines(record.subject_id))
     receipt: Receipt = connector.grant(spec)
     return receipt
+
+
+def _granting(rows: Sequence[tuple[OutboxItem, AccessRequest]]) -> targets.Action:
+    """Return how to make these accesses, each until the last end of all who hold the same.
+
+    An extension's time begins where the access that it follows on ends. Two queries at most.
+    """
+    records = [record for _, record in rows]
+    originals = reads.current_many(
+        {row.extends for row in records if row.extends and row.ends_at is None}
+    )
+    others = leases.covers(row for row in records if row.target.get("ends_at_target"))
+
+    def grant(record: AccessRequest, now: datetime) -> Receipt:
+        original = originals.get(record.extends) if record.extends else None
+        begins_at = now
+        if original is not None and original.state == State.ACTIVE and original.ends_at:
+            begins_at = max(now, original.ends_at)
+        ends_at = record.ends_at or begins_at + record.duration
+        if record.request_id in others:
+            ends_at = max(ends_at, others[record.request_id].ends_at)
+        return _grant(record, ends_at)
+
+    return grant
 
 
 def _revoke(record: AccessRequest, now: datetime) -> Receipt:

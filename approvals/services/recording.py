@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from approvals.domain.refusals import Invalid, StaleRevision
+from approvals.domain.refusals import Invalid, Settled, StaleRevision
 from approvals.models import AccessRequest
 from approvals.selectors import requests as reads
 
+_DUPLICATE = {"one_open_request", "one_active_request", "one_extension"}
 _OURS = {"request_revision_once", "decision_revision", "one_human_one_vote"}
 
 
@@ -52,6 +53,18 @@ def lock_pair(*, subject: int, entitlement: int) -> None:
         )
 
 
+def lock_leases(keys: Iterable[str]) -> None:
+    """Hold what these leases stand for at the targets until the transaction ends.
+
+    Always after the requests' own locks, never before: one order for everybody.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(key, 3)) FROM unnest(%s::text[]) key",
+            [sorted(set(keys))],
+        )
+
+
 def locked(request_id: uuid.UUID) -> AccessRequest:
     """Lock a request and return its newest revision. Raises: NotFound."""
     lock(request_id)
@@ -65,8 +78,10 @@ def translated() -> Iterator[None]:
         yield
     except IntegrityError as error:
         name = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
-        if name == "one_open_request":
+        if name in _DUPLICATE:
             raise Invalid("There is an open request for this already.", code="duplicate") from error
+        if name == "request_extends_active":
+            raise Settled("The access has ended, so it can't be extended.", code="ended") from error
         if name not in _OURS:
             raise
         raise StaleRevision("Somebody was faster. Look at what happened meanwhile.") from error

@@ -1,7 +1,9 @@
 """Asking, deciding, cancelling: what people do to a request until it is a grant."""
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 import uuid_utils.compat as uuid7
 from django.db import transaction
@@ -14,13 +16,14 @@ from approvals.domain.refusals import (
     Settled,
     StaleRevision,
 )
-from approvals.domain.states import Event, State
+from approvals.domain.states import WAITING, Event, State
 from approvals.models import AccessRequest, Asked, Decision, Entitlement, User
 from approvals.outbox import queue
 from approvals.selectors import chains as views
+from approvals.selectors import leases as keys
 from approvals.selectors import requests as reads
 from approvals.selectors import standing
-from approvals.services import asked, escalation, notices, recording
+from approvals.services import asked, escalation, leases, notices, recording, starts
 
 REASON_MOST = 2_000
 TICKET_MOST = 100
@@ -46,24 +49,21 @@ def submit(
     now: datetime,
     ticket: str = "",
     starts_at: datetime | None = None,
+    extends: uuid.UUID | None = None,
 ) -> AccessRequest:
     """Send a request; return its newest revision: pending, or approved where the rule says so.
 
-    The policy's current version is pinned. One open request per subject and entitlement.
-    Raises: Invalid for nonsense or a duplicate, NotAllowed with the policy's reason.
+    The policy's current version is pinned. One open request per subject and entitlement, and beside
+    active access one that `extends` it. Raises: Invalid for nonsense or a duplicate, NotAllowed
+    with the policy's reason, Settled where what it extends is not active any more.
     """
     reason, ticket = _text(reason, "reason", REASON_MOST), _text(ticket, "ticket", TICKET_MOST)
-    if not reason:
-        raise Invalid("Say why you need it. Approvers and auditors read this.", field="reason")
-    if duration < timedelta(minutes=1) or duration.microseconds:
-        raise Invalid("Ask for at least one minute, in whole seconds.", field="duration")
-    if starts_at is not None and starts_at < now - timedelta(minutes=1):
-        raise Invalid("The start lies in the past. Choose a later one.", field="starts_at")
-    if starts_at is not None and starts_at > now + LATEST_START:
-        raise Invalid("The start may be 90 days ahead at most.", field="starts_at")
+    _check(reason=reason, duration=duration, starts_at=starts_at, extends=extends, now=now)
     if not (actor.is_active and subject.is_active):
         raise NotAllowed("Only active people can ask for or get access.", code="inactive")
     recording.lock_pair(subject=subject.pk, entitlement=entitlement.pk)
+    if extends is not None:
+        _may_be_extended(extends, subject=subject, entitlement=entitlement, now=now)
     stands = standing.of(subject=subject.pk, entitlement=entitlement.pk)
     if stands.retired:
         raise NotAllowed(f"{entitlement} is retired; nobody can ask for it.", code="retired")
@@ -74,6 +74,7 @@ def submit(
         duration=duration,
         ticket=ticket,
         reason=reason,
+        extends=extends is not None,
     )
     if isinstance(rule, policies.Refused):
         field = {"too_long": "duration", "ticket_missing": "ticket", "reason_too_short": "reason"}
@@ -85,7 +86,8 @@ def submit(
             f"The rule asks nobody, so only {subject.get_short_name()} can ask for it.",
             code="not_for_others",
         )
-    if other := reads.open_for(subject=subject.pk, entitlement=entitlement.pk):
+    other = reads.open_for(subject=subject.pk, entitlement=entitlement.pk)
+    if other is not None and (extends is None or other.state in WAITING):
         raise Invalid(
             f"There is an open request for this already: {other.reference}, {other.state}.",
             code="duplicate",
@@ -110,6 +112,7 @@ def submit(
         ticket=ticket,
         duration_seconds=int(duration.total_seconds()),
         starts_at=starts_at,
+        extends=extends,
         submitted_at=now,
         policy_record_id=stands.policy_record.history_id,
         policy_name=stands.policy_record.name,
@@ -123,17 +126,53 @@ def submit(
     if rule.chain is None:
         approved = first.revise(
             event=Event.APPROVED, actor=None, now=now,
-            detail={"by_rule": rule.rule_name}, due_at=None, target=stands.target,
+            detail={"by_rule": rule.rule_name}, due_at=None, target=_target(first, stands),
         )  # fmt: skip
         approved.approve()
         recording.write(approved)
-        _approved(approved, others=(), now=now)
+        _approved(approved, stands=stands, others=(), now=now)
         return approved
     view = views.load(first, now=now, owner=stands.owner)
     assert view is not None
     notices.ask(first, view, people=asked.refresh(first, view, now=now), now=now)
     notices.schedule_reminder(first, view, now=now)
     return first
+
+
+def _check(
+    *,
+    reason: str,
+    duration: timedelta,
+    starts_at: datetime | None,
+    extends: uuid.UUID | None,
+    now: datetime,
+) -> None:
+    """Refuse what is nonsense whatever the policy says. Raises: Invalid."""
+    if not reason:
+        raise Invalid("Say why you need it. Approvers and auditors read this.", field="reason")
+    if duration < timedelta(minutes=1) or duration.microseconds:
+        raise Invalid("Ask for at least one minute, in whole seconds.", field="duration")
+    if starts_at is not None and starts_at < now - timedelta(minutes=1):
+        raise Invalid("The start lies in the past. Choose a later one.", field="starts_at")
+    if starts_at is not None and starts_at > now + LATEST_START:
+        raise Invalid("The start may be 90 days ahead at most.", field="starts_at")
+    if starts_at is not None and extends is not None:
+        raise Invalid("An extension starts when the access would end.", field="starts_at")
+
+
+def _may_be_extended(
+    request_id: uuid.UUID, *, subject: User, entitlement: Entitlement, now: datetime
+) -> None:
+    """Hold the request that is to be extended. Raises: NotFound, Invalid, Settled."""
+    original = recording.locked(request_id)
+    if (original.subject_id, original.entitlement_id) != (subject.pk, entitlement.pk):
+        raise Invalid("An extension is for the same person and the same access.")
+    is_over = original.ends_at is not None and original.ends_at <= now
+    if original.state != State.ACTIVE or is_over:
+        raise Settled(
+            f"{original.reference} is not active, so it can't be extended. Ask anew.",
+            code=original.state,
+        )
 
 
 def decide(
@@ -169,6 +208,9 @@ def _decide(
     comment: str,
     now: datetime,
 ) -> AccessRequest:
+    extends = reads.extends(request_id)
+    if extends is not None:  # its end must not come in between; the older request is held first
+        recording.lock(extends)
     record = recording.locked(request_id)
     if record.state != State.PENDING:
         raise Settled(f"This request is {record.state} already.", code=record.state)
@@ -230,10 +272,10 @@ def _decide(
     )
     others = view.electorate
     if revision.event == Event.APPROVED:
-        revision.target = stands.target
+        revision.target = _target(record, stands)
         revision.approve()
         recording.write(revision)
-        _approved(revision, others=others, now=now)
+        _approved(revision, stands=stands, others=others, now=now)
     elif revision.event == Event.DENIED:
         revision.deny()
         recording.write(revision)
@@ -260,22 +302,22 @@ def _recheck(record: AccessRequest, stands: standing.Standing) -> None:
         )
 
 
-def _approved(record: AccessRequest, *, others: object, now: datetime) -> None:
-    asked.refresh(record, None, now=now)
-    queue.put(
-        topic="grant.apply",
-        lane="provisioning",
-        key=grant_key(record),
-        payload={"request_id": str(record.request_id)},
-        now=now,
-        not_before=max(now, record.starts_at or now),
+def _target(record: AccessRequest, stands: standing.Standing) -> dict[str, Any]:
+    """Return what a connector needs and what access it is, as pinned by an approval."""
+    return leases.pinned(
+        stands.target,
+        request_id=record.request_id,
+        resource=record.resource_name,
+        entitlement=record.entitlement_name,
     )
-    notices.decided(record, others=set(others), now=now)  # type: ignore[call-overload]
 
 
-def grant_key(record: AccessRequest) -> str:
-    """Return the outbox key that puts one subject's changes of one entitlement into order."""
-    return f"grant:{record.subject_id}:{record.entitlement_id}"
+def _approved(
+    record: AccessRequest, *, stands: standing.Standing, others: Iterable[int], now: datetime
+) -> None:
+    asked.refresh(record, None, now=now)
+    starts.schedule(record, stands=stands, now=now)
+    notices.decided(record, others=set(others), now=now)
 
 
 @transaction.atomic
@@ -299,9 +341,24 @@ def cancel(
     revision.cancel()
     recording.write(revision)
     asked.refresh(revision, None, now=now)
-    queue.drop_untried(topic="grant.apply", key=grant_key(record), now=now)
+    _unschedule(record, now=now)
     notices.decided(revision, others=others, now=now)
     return revision
+
+
+def _unschedule(record: AccessRequest, *, now: datetime) -> None:
+    """Drop what was to make the access, and have removed what was made ready for it."""
+    if record.state != State.APPROVED:
+        return
+    about = str(record.request_id)
+    for topic, key in [
+        ("grant.start", starts.start_key(record.request_id)),
+        ("grant.ready", keys.key(record)),
+        ("grant.apply", keys.key(record)),
+    ]:
+        queue.drop_untried(topic=topic, key=key, about=about, now=now)
+    if record.extends and starts.is_made_ready(record.request_id):
+        queue.put_many([starts.item("grant.cleanup", record, now=now, certain=True)])
 
 
 def may_cancel(actor: User, record: AccessRequest) -> bool:

@@ -19,6 +19,7 @@ from approvals.models import AccessRequest, OutboxItem
 from approvals.outbox import queue
 from approvals.selectors import clock
 from approvals.services import grants, recording
+from approvals.services import handover as handovers
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,10 @@ class Answer(Protocol):
     def sessions_closed(self) -> int:
         """Return how many open sessions were ended."""
 
+    @property
+    def handover(self) -> Sequence[handovers.Given]:
+        """Return what is for the subject's eyes alone."""
+
 
 Row = tuple[OutboxItem, AccessRequest]
 Action = Callable[[AccessRequest, datetime], Answer]
@@ -54,6 +59,7 @@ class Outcome:
     sessions_closed: int = 0
     error: str = ""
     permanent: bool = False
+    handover: Sequence[handovers.Given] = field(default=(), repr=False)
 
     def attempt(self, number: int) -> grants.Attempt:
         """Return it as the record of an attempt."""
@@ -117,6 +123,7 @@ class _Stopwatch:
             time.monotonic() - begun,
             detail=dict(receipt.detail),
             sessions_closed=receipt.sessions_closed,
+            handover=receipt.handover,
         )
 
 

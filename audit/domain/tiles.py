@@ -80,13 +80,25 @@ def across(*, level: Level, size: int) -> Iterator[Tile]:
         yield Tile(level, hashes // WIDTH, hashes % WIDTH)
 
 
+def right_edge(*, size: int) -> Iterator[Tile]:
+    """Yield the partial tiles and the partial bundle of a tree of this size."""
+    kinds: list[Level] = ["entries", *levels(size=size)]
+    for level in kinds:
+        hashes = size if level == "entries" else size >> (8 * level)
+        if hashes % WIDTH:
+            yield Tile(level, hashes // WIDTH, hashes % WIDTH)
+
+
+def levels(*, size: int) -> range:
+    """Return the levels of tiles that a tree of this size has."""
+    return range(-(-size.bit_length() // 8))
+
+
 def every(*, size: int) -> Iterator[Tile]:
     """Yield every tile and bundle that a tree of this size consists of."""
     yield from across(level="entries", size=size)
-    level = 0
-    while size >> (8 * level):
+    for level in levels(size=size):
         yield from across(level=level, size=size)
-        level += 1
 
 
 def _hashes(data: bytes) -> list[bytes]:

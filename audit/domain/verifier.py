@@ -11,6 +11,10 @@ and shares no code with the portal that wrote the log, so that a mistake there i
 entries alone it computes every tile and the root again, follows every object's revisions by number
 and hash, checks every value against its commitment, and, with --old, that the history begins with
 the one that an earlier checkpoint vouches for. Only this proves that nothing is missing.
+A log whose first entry is a succession goes on where an older log ended: objects' first entries in
+it may continue entries of that log, which an export of that log's own verifies; --old then also
+takes the older log's last checkpoint, to which the succession is bound. Erasures in later logs come
+with an older log's export as proofs, in DIR/later: their logs need a key as well.
 `proof` shows that one entry is in the log that a checkpoint vouches for.
 
 Exit status: 0 all of it holds, 1 something doesn't (the first bad record is named), 2 it could not
@@ -205,6 +209,7 @@ class Checkpoint:
     size: int
     root: bytes
     cosigned: dict[str, int] = field(default_factory=dict)
+    text: bytes = b""
 
 
 def read_checkpoint(text: bytes) -> Checkpoint:
@@ -277,7 +282,7 @@ class Trust:
         if quorum and not self.witnessed(self.quorum, cosigned):
             by = ", ".join(sorted(cosigned)) or "nobody"
             raise Broken(f"too few witnesses cosigned: {self.quorum} is needed, there is {by}")
-        return Checkpoint(said.origin, said.size, said.root, cosigned)
+        return Checkpoint(said.origin, said.size, said.root, cosigned, text)
 
 
 def trust_keys(vkeys: list[str]) -> Trust:
@@ -450,6 +455,10 @@ HEAD = struct.Struct(">16sQQ64sBQ64s")
 STARTS, ERASES = 1, 2
 Problem = tuple[int | None, str]
 Gap = tuple[int, bytes, int, str]
+#: An erasure in a later log: that log, its leaf there, and what it erased.
+Later = tuple[str, int, list[Gap]]
+#: Such erasures are counted from here on, behind every leaf of the log itself.
+AFTER = 1 << 60
 
 
 @dataclass
@@ -466,6 +475,7 @@ class Chunk:
     foreign: int = 0
     first_foreign: int = -1
     values: int = 0
+    succession: dict[str, Any] | None = None
 
 
 #: What is known of an object whose newest entry is the one with the digest that this is kept under:
@@ -518,7 +528,11 @@ class Order:
         if erases:
             self._erasure(leaf, entry, name[2:-8], rev)
         words = None
-        if bool(prev) is (rev == 1 and not erases):
+        if match[4] == b"succession":
+            words = self._succession(leaf, entry)
+        if words:
+            pass
+        elif bool(prev) is (rev == 1 and not erases):
             words = f"revision {rev} has {'a' if prev else 'no'} prev"
         elif before is None and name not in self.first:
             self.first[name] = leaf, rev, prev, STARTS * (not prev) | ERASES * erases
@@ -531,6 +545,18 @@ class Order:
         if words:
             self.chunk.problems.append((leaf, words))
         self.newest[digest] = name, self._end(rev), rev
+
+    def _succession(self, leaf: int, entry: bytes) -> str | None:
+        """Note the log's beginning; return what is wrong about it."""
+        try:
+            said = parse(entry)
+            good = re.fullmatch("[0-9a-f]{64}", said["fields"]["checkpoint"]) and said["rev"] == 1
+        except (Broken, KeyError, TypeError):
+            good = None
+        if leaf or not good:
+            return "a succession is the first entry of a log, and names the older log's end"
+        self.chunk.succession = said
+        return None
 
     def _erasure(self, leaf: int, entry: bytes, name: bytes, rev: int) -> None:
         try:
@@ -689,6 +715,8 @@ class Report:
     values: int = 0
     erased: int = 0
     erased_listed: list[dict[str, Any]] = field(default_factory=list)
+    succeeds: str = ""
+    continued: int = 0
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
     first_bad: str = ""
@@ -746,6 +774,7 @@ class Scan:
     def __init__(self, folder: Path, report: Report, checkpoint: Checkpoint) -> None:
         self.folder = folder
         self.report = report
+        self.origin = checkpoint.origin
         self.size = checkpoint.size
         self.root = checkpoint.root
         self.edge: list[list[bytes]] = [[]]
@@ -755,7 +784,13 @@ class Scan:
         self.first_foreign: int | None = None
         self.gaps: sqlite3.Connection | None = None
 
-    def run(self, payloads: Payloads | None, jobs: int, show: Callable[[int], None]) -> None:
+    def run(
+        self,
+        payloads: Payloads | None,
+        jobs: int,
+        show: Callable[[int], None],
+        later: Callable[[], list[Later]],
+    ) -> None:
         """Scan every bundle, then what holds across them."""
         for chunk in results(self._jobs(payloads), jobs):
             self._take(chunk)
@@ -769,7 +804,7 @@ class Scan:
             self.report.add((None, "the entries' tree does not have the checkpoint's root"))
         for bucket in sorted(self.files):
             self._follow(self.files.pop(bucket))
-        self._erased()
+        self._erased(later)
         if self.first_foreign is not None and self.report.foreign < self.report.entries:
             self.report.add((self.first_foreign, "this is not an entry of a ledger"))
 
@@ -791,6 +826,10 @@ class Scan:
             self.report.add(problem)
         self.report.entries += chunk.entries
         self.report.values += chunk.values
+        if chunk.succession:
+            self.report.succeeds = chunk.succession["fields"]["checkpoint"]
+            if chunk.succession["id"] != self.origin:
+                self.report.add((0, "the succession is another log's"))
         if chunk.foreign and self.first_foreign is None:
             self.first_foreign = chunk.first_foreign
         self.report.foreign += chunk.foreign
@@ -826,6 +865,9 @@ class Scan:
                 heads[name] = digest, newest
                 if before == (prev, rev - 1) and not flags:
                     continue
+                if before is None and not flags & STARTS and self.report.succeeds:
+                    self.report.continued += 1
+                    continue
                 words = broken_link(
                     b"" if flags & STARTS else prev, rev, bool(flags & ERASES), before
                 )
@@ -844,10 +886,13 @@ class Scan:
                 )
         self.gaps.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
 
-    def _erased(self) -> None:
+    def _erased(self, later: Callable[[], list[Later]]) -> None:
         """Account for every value that isn't there by the erasure that took it."""
         if self.gaps is None:
             return
+        found = later()
+        for number, (_, _, gaps) in enumerate(found, AFTER):
+            self._keep("erasure", [(number, *gap[1:]) for gap in gaps])
         self.gaps.execute("CREATE INDEX found ON erasure (object, name)")
         rows = self.gaps.execute(
             "SELECT leaf, name, (SELECT min(leaf) FROM erasure WHERE object = gap.object"
@@ -860,7 +905,9 @@ class Scan:
                 continue
             self.report.erased += 1
             if len(self.report.erased_listed) < LISTED_MOST:
-                self.report.erased_listed.append({"leaf": leaf, "field": name, "see": see})
+                log, at, _ = (self.origin, see, None) if see < AFTER else found[see - AFTER]
+                where = {"see": at} if log == self.origin else {"see": at, "log": log}
+                self.report.erased_listed.append({"leaf": leaf, "field": name, **where})
         self.gaps.close()
 
 
@@ -926,7 +973,10 @@ def verify_export(
     jobs = jobs if checkpoint.size > WIDTH * CHUNK_BUNDLES * 2 else 1
     lines = Payloads(payloads, report) if payloads else None
     Scan(folder, report, checkpoint).run(
-        lines, jobs, lambda done: progress(done, checkpoint.size) if progress else None
+        lines,
+        jobs,
+        lambda done: progress(done, checkpoint.size) if progress else None,
+        lambda: read_later(folder, trust, report),
     )
     if report.old:
         _continues(folder, report, report.old, checkpoint)
@@ -935,8 +985,37 @@ def verify_export(
     return report
 
 
+def read_later(folder: Path, trust: Trust, report: Report) -> list[Later]:
+    """Return the erasures in later logs that an export of an older log brings proofs of."""
+    found: list[Later] = []
+    for path in sorted((folder / "later").glob("*.tlog-proof")):
+        beside = path.with_suffix(".entry.json")
+        entry = beside.read_bytes() if beside.is_file() else b""
+        proven = verify_proof(path.read_bytes(), entry, trust)
+        try:
+            if proven.problems or proven.checkpoint is None:
+                raise Broken(proven.problems[0][1])
+            said, log = proven.said, proven.checkpoint.origin
+            if said["type"] != "erase" or report.checkpoint is None:
+                raise Broken("this is no erasure")
+            if log == report.checkpoint.origin:
+                raise Broken("this is not of a later log")
+            name = canonical({"id": said["id"], "model": said["model"]})[1:-2]
+            gaps = [(0, name, int(said["rev"]), str(each)) for each in said["fields"]]
+            found.append((log, said["leaf"], gaps))
+        except Broken as error:
+            report.add((None, f"later/{path.name}: {error}"))
+        except (KeyError, TypeError, ValueError):
+            report.add((None, f"later/{path.name}: this is no erasure"))
+    return found
+
+
 def _continues(folder: Path, report: Report, old: Checkpoint, new: Checkpoint) -> None:
-    if old.origin != new.origin:
+    if old.origin != new.origin and report.succeeds:
+        if sha256(old.text).hexdigest() != report.succeeds:
+            words = f"the log began by succeeding another end than this one of {old.origin}"
+            report.add((0, words))
+    elif old.origin != new.origin:
         report.add((None, f"the earlier checkpoint is of another log: {old.origin}"))
     elif old.size > new.size:
         words = f"the end is cut off: there were {old.size} entries, now there are {new.size}"
@@ -1010,7 +1089,10 @@ def as_json(report: Report, seconds: float) -> dict[str, Any]:
         "size": seen and seen.size,
         "root": seen and base64.b64encode(seen.root).decode(),
         "cosigned": {name: moment(at) for name, at in seen.cosigned.items()} if seen else {},
+        "old_origin": old and old.origin,
         "old_size": old and old.size,
+        "succeeds": report.succeeds or None,
+        "continued": report.continued,
         "entries": report.entries,
         "foreign_entries": report.foreign,
         "payloads": report.payloads,
@@ -1041,6 +1123,7 @@ def as_text(report: Report, seconds: float) -> Iterator[str]:
         yield f"     and {report.problem_count - len(report.problems)} more"
     for each in report.erased_listed[:SHOWN_MOST]:
         where = "not given" if each["see"] is None else f"erased, see leaf {each['see']}"
+        where += f" of {each['log']}" if "log" in each else ""
         yield f"     leaf {each['leaf']}, {each['field']}: {where}"
     if report.erased > SHOWN_MOST:
         yield f"     and {report.erased - SHOWN_MOST} more erased values"
@@ -1059,14 +1142,24 @@ def as_text(report: Report, seconds: float) -> Iterator[str]:
     if report.said:
         says = ", ".join(f"{k} {v}" for k, v in report.said.items() if k not in ("fields", "v"))
         yield f"     the entry says: {says}"
-    if report.old:
-        yield f"     continues the earlier checkpoint of {report.old.size} entries"
+    yield from _succession_text(report, seen)
     if report.payloads:
         yield f"     {report.values} values are those committed to, {report.erased} are erased"
     if report.foreign:
         yield "     the entries are not of a ledger: no objects were followed"
     yield f"     keys: {report.keys_from}"
     yield f"VERIFIED in {seconds:.1f} s."
+
+
+def _succession_text(report: Report, seen: Checkpoint) -> Iterator[str]:
+    old = report.old
+    if report.succeeds:
+        yield "     the log succeeds an older one, whose own export is to be verified as well"
+        yield f"     {report.continued} objects continue entries of the older log, unseen here"
+    if old and old.origin == seen.origin:
+        yield f"     continues the earlier checkpoint of {old.size} entries"
+    elif old:
+        yield f"     succeeds {old.origin}, which ended with {old.size} entries as given"
 
 
 def bar(done: int, total: int) -> None:

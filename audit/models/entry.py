@@ -47,7 +47,7 @@ class Salt(models.Model):
     """
 
     append_only: ClassVar = True
-    rights: ClassVar = {APP: "SELECT, INSERT", SEALER: "SELECT"}
+    rights: ClassVar = {APP: "SELECT, INSERT", SEALER: "SELECT, INSERT"}
 
     entry = models.OneToOneField(
         Entry, models.PROTECT, primary_key=True, related_name="salt", db_constraint=False

@@ -5,7 +5,8 @@ are per statement, so that an UPDATE, DELETE, TRUNCATE, MERGE or upsert is refus
 would have met no row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from django.apps import apps
 from django.db import connections, models
@@ -16,6 +17,22 @@ from psycopg import sql
 from audit.models.append_only import AppendOnly
 
 APP, SEALER, AUDITOR = "jitportal_app", "jitportal_sealer", "jitportal_auditor"
+
+_sealer_reads: dict[str, frozenset[str]] = {}
+_sealer_calls: set[str] = {"audit_erase(uuid,text[],text[],bytea[],jsonb)"}
+
+
+def let_sealer(*, read: Iterable[type[models.Model]] = (), call: Iterable[str] = ()) -> None:
+    """Let the sealer read tables beside its own, and call functions of the owner, for erasures.
+
+    It reads no column that the model hides from the auditor. Called at start-up, once.
+    """
+    for model in read:
+        hidden: frozenset[str] = getattr(model, "hidden_from_auditor", frozenset())
+        columns = [field.column for field in model._meta.concrete_fields if field.column]
+        _sealer_reads[model._meta.db_table] = frozenset(columns) - hidden if hidden else frozenset()
+    _sealer_calls.update(call)
+
 
 REFUSE_FUNCTION = """
 CREATE OR REPLACE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -79,9 +96,9 @@ def grant(*, using: str) -> None:
     `jitportal_app` reads all and inserts; it may change rows only where rows are meant to change.
     Tables of models with `app_may_write = False` (kept by triggers or the sealer) it only reads.
     `jitportal_auditor` reads, but no column that its model names in `hidden_from_auditor`.
-    `jitportal_sealer` has what a model's `rights` give it and nothing else. A model's `rights`
-    (role → SQL) win over all of this. Does nothing where the roles do not exist (see
-    docs/production.md).
+    `jitportal_sealer` has what a model's `rights` give it, what `let_sealer` lets it, and nothing
+    else. A model's `rights` (role → SQL) win over all of this. Does nothing where the roles do not
+    exist (see docs/production.md).
     """
     connection = connections[using]
     records = {model._meta.db_table for model in record_models()}
@@ -108,7 +125,10 @@ def grant(*, using: str) -> None:
                 cursor.execute(statement)
                 own = special.get(table, {}).get(role, "")
                 if role == SEALER and not own:
-                    continue
+                    if table not in _sealer_reads:
+                        continue
+                    columns = sorted(_sealer_reads[table])
+                    own = f"SELECT ({', '.join(columns)})" if columns else "SELECT"
                 if own:
                     rights = own
                 elif role == AUDITOR or table in kept_by_triggers or table == "django_migrations":
@@ -120,8 +140,8 @@ def grant(*, using: str) -> None:
                 if role == AUDITOR and table in _SECRET_TABLES:
                     continue
                 if role == AUDITOR and table in hidden:
-                    columns = connection.introspection.get_table_description(cursor, table)
-                    shown = [column.name for column in columns if column.name not in hidden[table]]
+                    held = connection.introspection.get_table_description(cursor, table)
+                    shown = [column.name for column in held if column.name not in hidden[table]]
                     rights = f"SELECT ({', '.join(shown)})"
                 cursor.execute(
                     sql.SQL("GRANT {} ON {} TO {}").format(
@@ -134,6 +154,15 @@ def grant(*, using: str) -> None:
                     sql.Identifier(role)
                 )
             )
+        if SEALER in roles:
+            _grant_calls(cursor)
+
+
+def _grant_calls(cursor: Any) -> None:
+    for signature in sorted(_sealer_calls):
+        cursor.execute("SELECT to_regprocedure(%s) IS NOT NULL", [signature])
+        if cursor.fetchone()[0]:
+            cursor.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO {SEALER}")
 
 
 _SECRET_TABLES = {"django_session", "jitportal_cache", "account_emailconfirmation"}

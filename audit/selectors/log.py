@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 from django.db import connection
 
-from audit.domain import tiles
+from audit.domain import note, tiles
 from audit.domain.tiles import WIDTH, Tile
 from audit.models import Checkpoint, Log
+
+#: No log is larger; what a path names beyond is nothing that the database could be asked for.
+SIZE_MOST = 2**53
 
 
 class NoSuchTile(LookupError):
@@ -21,6 +24,22 @@ def current() -> Log | None:
 def named(origin: str) -> Log | None:
     """Return the log of this origin."""
     return Log.objects.filter(origin=origin).first()
+
+
+def key_id(log: Log) -> str:
+    """Return the eight hex digits that name a log's key, and the log in addresses and files."""
+    name, kind, public = note.read_vkey(log.vkey)
+    return note.key_id(name=name, kind=kind, public=public).hex()
+
+
+def by_key_id(identity: str) -> Log | None:
+    """Return the log whose key has this id. There are a handful of logs at most."""
+    return next((log for log in Log.objects.order_by("-id") if key_id(log) == identity), None)
+
+
+def published_note(checkpoint: Checkpoint) -> bytes:
+    """Return a checkpoint's signed note as it is shown to outsiders."""
+    return bytes(checkpoint.note)
 
 
 def newest_checkpoint(log: Log) -> Checkpoint | None:
@@ -51,6 +70,8 @@ def hashes(log: Log, *, level: int, start: int, count: int) -> list[bytes]:
 
 def tile(log: Log, name: Tile) -> bytes:
     """Return a tile's bytes. Raises: NoSuchTile."""
+    if name.index >= SIZE_MOST // WIDTH:
+        raise NoSuchTile(f"no log has {name.path}")
     if name.level == "entries":
         return tiles.bundle(entries(log, start=name.index * WIDTH, count=name.width))
     found = hashes(log, level=name.level, start=name.index * WIDTH, count=name.width)

@@ -156,7 +156,7 @@ def _default(name: str, value: Any) -> str:
         return "none: required"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value == "":
+    if value in ("", []):
         return "empty"
     return f"`{','.join(value) if isinstance(value, list) else value}`"
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import ClassVar
 
 from approvals.connectors import registry
-from approvals.connectors.protocol import GrantSpec, Health, Held, Receipt, Settings, Step
+from approvals.connectors.protocol import Field, GrantSpec, Health, Held, Receipt, Settings, Step
 
 
 class Nothing:
@@ -18,6 +18,8 @@ class Nothing:
     glyph: ClassVar[str] = "BE"
     needs_secret: ClassVar[bool] = False
     ends_at_target: ClassVar[bool] = False
+    resource_fields: ClassVar[tuple[Field, ...]] = ()
+    entitlement_fields: ClassVar[tuple[Field, ...]] = ()
 
     def grant(self, spec: GrantSpec) -> Receipt:
         return Receipt(detail={})

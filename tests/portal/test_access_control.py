@@ -51,6 +51,7 @@ URLS = tuple(_walk(get_resolver()))
 READ_BY_ALL = {"GET": (302, 200, 200, 200, 200, 200, 200)}
 READ_BY_AUDITORS = {"GET": (302, 403, 403, 403, 403, 200, 200)}
 READ_BY_CONCERNED = {"GET": (302, 404, 200, 200, 200, 200, 200)}
+NOT_SEALED = {"GET": (302, 404, 409, 409, 409, 409, 409)}
 OPEN = {"GET": (200,) * 7}
 OPEN_FORM = {"GET": (200,) * 7, "POST": (200,) * 7}
 OWN_FORM = {"GET": (302, *(200,) * 6), "POST": (302, *(302,) * 6)}
@@ -63,6 +64,10 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "request_preview": {"POST": (302, *(404,) * 6)},
     "request": READ_BY_CONCERNED,
     "request_status": READ_BY_CONCERNED,
+    "request_seal": READ_BY_CONCERNED,
+    "request_proof": NOT_SEALED,
+    "request_entry": NOT_SEALED,
+    "request_payload": {"GET": (302, 404, 404, 404, 404, 409, 409)},
     "request_cancel": {"POST": (302, 404, 302, 403, 403, 403, 302)},
     "request_end": {"POST": (302, 404, 302, 302, 302, 302, 302)},
     "request_decide": {"POST": (302, 404, 403, 302, 403, 403, 403)},
@@ -72,12 +77,31 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "report": READ_BY_AUDITORS,
     "report_csv": READ_BY_AUDITORS,
     "audit": READ_BY_AUDITORS,
+    "audit_log": READ_BY_AUDITORS,
+    "audit_leaf": {"GET": (302, 403, 403, 403, 403, 404, 404)},  # there is none: nothing is sealed
+    "audit_verify": READ_BY_AUDITORS,
+    "request_credentials": {"POST": (302, 404, 302, 404, 404, 404, 404)},
+    "key_add": {"POST": (302,) * 7},
+    "key_remove": {"POST": (302, *(404,) * 6)},
+    "erasures": {
+        "GET": (302, 403, 403, 403, 403, 200, 200),
+        "POST": (302, 403, 403, 403, 403, 400, 400),
+    },
+    "erasure": {"GET": (302, 403, 403, 403, 403, 404, 404)},  # there is none
+    "erasure_decide": {"POST": (302, 403, 403, 403, 403, 404, 404)},
     "settings": {"GET": (302, *(200,) * 6), "POST": (302, *(302,) * 6)},
     "demo_mail": {"GET": (404,) * 7},
     "demo_message": {"GET": (404,) * 7},
     "healthz": OPEN_FORM,
     "readyz": OPEN_FORM,
     "favicon": {"GET": (302,) * 7, "POST": (302,) * 7},
+    # the log, for everybody alike; here nothing is sealed yet
+    "ledger_checkpoint": {"GET": (404,) * 7},
+    "ledger_tile": {"GET": (404,) * 7},
+    "ledger_log_checkpoint": {"GET": (404,) * 7},
+    "ledger_log_tile": {"GET": (404,) * 7},
+    "ledger_policy": {"GET": (404,) * 7},
+    "ledger_verifier": OPEN,
     # sign-in
     "account_login": GONE_SIGNED_IN,
     "account_signup": GONE_SIGNED_IN,
@@ -98,7 +122,10 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
 }
 #: Everything in the admin is for operators; what they may do there has tests of its own.
 OPERATORS_ONLY = "admin:*"
-BODIES = {"request_decide": {"verdict": "approve", "seen_revision": "1"}}
+BODIES = {
+    "request_decide": {"verdict": "approve", "seen_revision": "1"},
+    "erasure_decide": {"verdict": "approve"},
+}
 SAFE_OF_THE_ADMIN = {"admin:login", "admin:logout"}
 
 
@@ -122,6 +149,8 @@ def address(url: Url, case: Case, *, request_id: uuid.UUID | None = None) -> str
         "request_id": str(request_id or case.request.request_id), "name": "who-had-access",
         "object_id": str(_object(url, case)), "id": str(case.world.alice.pk), "key": "some-key",
         "uidb36": "1", "content_type_id": "1", "app_label": "approvals", "url": "nothing",
+        "erasure_id": str(uuid.UUID(int=0)), "log_id": "1", "leaf": "0", "part": "proof",
+        "path": "0/000.p/1", "log": "0123abcd", "key_id": "1",
     }  # fmt: skip
     path = re.sub(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)", lambda m: values[m[1]], url.route)
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda m: values[m[1]], path)

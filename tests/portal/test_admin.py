@@ -30,7 +30,9 @@ from audit.models import MutationBlocked
 from tests.connectors.noop import Noop
 from tests.world import World
 
-RECORDS = ("accessrequest", "decision", "grantevent", "notice", "outboxitem")
+RECORDS = (
+    "accessrequest", "decision", "grantevent", "notice", "outboxitem", "signin", "reportexport",
+)  # fmt: skip
 CONFIGURATION = ("user", "group", "resource", "entitlement", "policy")
 
 
@@ -105,7 +107,8 @@ def test_nothing_else_is_registered() -> None:
     assert names == {
         "approvals.User", "approvals.Group", "approvals.Resource", "approvals.Entitlement",
         "approvals.Policy", "approvals.AccessRequest", "approvals.Decision",
-        "approvals.GrantEvent", "approvals.Notice", "approvals.OutboxItem",
+        "approvals.GrantEvent", "approvals.Notice", "approvals.OutboxItem", "approvals.SignIn",
+        "approvals.ReportExport",
     }  # fmt: skip
 
 

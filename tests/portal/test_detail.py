@@ -132,7 +132,7 @@ def test_silence_is_told_with_whom_it_moved_to(client: Client, world: World) -> 
     escalation.advance(record.request_id, now=record.due_at + timedelta(minutes=5))
     page = _page(client, record)
     assert "<b>Lapsed</b> nobody decided in time" in page
-    assert "hx-trigger" not in page
+    assert "data-polls" not in page
 
 
 def test_the_removal_is_measured(client: Client, world: World) -> None:
@@ -269,7 +269,7 @@ def test_the_polled_part_answers_only_when_something_changed(client: Client, wor
     page = client.get(url, {"seen": seen}).content.decode()
     assert page.lstrip().startswith('<div id="request"')
     assert "<html" not in page
-    assert "hx-trigger" not in page
+    assert "data-polls" not in page
 
 
 def test_free_text_is_shown_as_text(client: Client, world: World) -> None:

@@ -80,7 +80,7 @@ def test_the_file_is_pure_and_says_what_it_is_in_its_headers(
     assert int(response["X-Report-Rows"]) == len(lines) - 1 > 0
     assert "SOC 2" in unquote(response["X-Report-Controls"])
     assert response["Content-Type"].startswith("text/csv; charset=utf-8")
-    assert f"{len(lines) - 1}-rows.csv" in response["Content-Disposition"]
+    assert f"{len(lines) - 1}-rows_" in response["Content-Disposition"]
     assert name in response["Content-Disposition"]
     assert str(today.year) in response["X-Report-From"] + response["X-Report-To"]
     offsets = [cell for cell in lines[1] if cell.endswith(("+01:00", "+02:00"))]

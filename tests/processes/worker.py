@@ -15,7 +15,7 @@ def run() -> None:
     from approvals.connectors import registry
     from tests.connectors.noop import Noop
 
-    registry._CONNECTORS["noop"] = Noop(Path(os.environ["NOOP_FOLDER"]))
+    registry._found()["noop"] = Noop(Path(os.environ["NOOP_FOLDER"]))
     sys.argv = ["celery", "-A", "jitportal", *sys.argv[1:]]
     main()
 

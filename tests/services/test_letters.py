@@ -200,9 +200,10 @@ def test_ends_soon_says_what_to_do(world: World, deliver: Deliver, noop: Noop) -
     active = world.active(minutes=60)
     assert active.ends_at is not None
     [item] = waiting("ends_soon")
-    assert item.not_before == active.ends_at - timedelta(minutes=12)
+    assert item.not_before == active.ends_at - timedelta(minutes=6)
     [mail] = deliver("ends_soon", now=item.not_before)
-    mail.says("Ends soon · in 12 minutes", "Save your work", "ask again")
+    mail.says("Ends soon · in 6 minutes", "Save your work", "ask for more time")
+    assert f"/requests/new/?extends={active.request_id}" in mail.text
 
 
 def test_ended_says_when_it_was_due_and_when_the_target_confirmed(

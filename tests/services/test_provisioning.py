@@ -38,7 +38,7 @@ def test_the_clock_starts_when_the_target_confirmed(world: World, noop: Noop) ->
     assert noop.held() == {("alice", "read-write")}
     assert ("active", world.alice.pk) in notices()
     warning = OutboxItem.objects.get(payload__kind="ends_soon")
-    assert warning.not_before == request.ends_at - timedelta(seconds=24)
+    assert warning.not_before == request.ends_at - timedelta(minutes=1)
 
 
 def test_nothing_ends_early(world: World) -> None:

@@ -140,7 +140,8 @@ def test_a_scheduled_start_waits_in_the_outbox(world: World, now: datetime) -> N
     starts_at = now + timedelta(hours=2)
     request = world.approved(starts_at=starts_at)
     assert request.state == "approved"
-    assert OutboxItem.objects.get(topic="grant.apply").not_before == starts_at
+    assert OutboxItem.objects.get(topic="grant.start").not_before == starts_at
+    assert not OutboxItem.objects.filter(topic="grant.apply").exists()
 
 
 def test_outsiders_learn_why_they_can_not_ask(world: World) -> None:

@@ -67,8 +67,19 @@ class LdapGroup:
     glyph: ClassVar[str] = "LD"
     needs_secret: ClassVar[bool] = True
     ends_at_target: ClassVar[bool] = False
+    lease_by_secret: ClassVar[bool] = False
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
+
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """One person's value in one group of one server, however its name is written."""
+        place, group = Place.read(spec.resource_settings), Group.read(spec.entitlement_settings)
+        return {
+            "server": [place.address.host.lower(), place.address.port],
+            "people": [_spelled(place.people_base), place.login_attribute.lower()],
+            "group": [_spelled(group.dn), group.attribute.lower()],
+            "login": spec.subject_login,
+        }
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The person's entry is a member of the group.
@@ -343,3 +354,8 @@ def _stale_values(there: Session, place: Place, group: Group, *, login: str) -> 
         ):
             stale.append(value)
     return stale
+
+
+def _spelled(dn: str) -> list[list[tuple[str, str]]]:
+    """Return a name in one spelling, whatever way it was written."""
+    return [sorted(pairs) for pairs in names.parse(dn)]

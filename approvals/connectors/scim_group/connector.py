@@ -61,8 +61,18 @@ class ScimGroup:
     glyph: ClassVar[str] = "SC"
     needs_secret: ClassVar[bool] = True
     ends_at_target: ClassVar[bool] = False
+    lease_by_secret: ClassVar[bool] = False
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
+
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """One person's membership of one group of one provider."""
+        provider = Provider.read(spec.resource_settings)
+        return {
+            "provider": provider.base.lower(),
+            "group": spec.entitlement_settings["group_id"],
+            "login": provider.user_name(spec.subject_login),
+        }
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The user is a member of the group.

@@ -250,7 +250,7 @@ class Story:
         )
 
     def _failed(self, attempt: grants.Attempt, kind: GrantEvent.Kind) -> None:
-        grants.attempt_failed(request_id=self._now().request_id, kind=kind, attempt=attempt)
+        grants.attempted(request_id=self._now().request_id, kind=kind, attempt=attempt)
 
     # -- small things
 

@@ -45,12 +45,13 @@ def ends_soon(case: Case) -> Letter:
         headline=f"Your {case.access} ends at {ends}",
         paragraphs=(
             "Save your work and close your sessions now: what is still open then is cut off.",
-            "If you need it for longer, ask again as soon as it has ended.",
+            "If you need it for longer, ask for more time now. Once that is approved, the access "
+            "goes on without a break.",
         ),
         silence="If you do nothing, it ends by itself. That is fine when you are done.",
         why=case.why,
-        action="See the access",
-        url=case.page,
+        action="Ask for more time",
+        url=case.extension,
     )
 
 

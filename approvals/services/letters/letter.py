@@ -124,6 +124,11 @@ class Case:
         return f"{settings.PORTAL_URL}/requests/{self.record.request_id}/"
 
     @property
+    def extension(self) -> str:
+        """Return the address of the form that asks for more time."""
+        return f"{settings.PORTAL_URL}/requests/new/?extends={self.record.request_id}"
+
+    @property
     def inbox(self) -> str:
         """Return the address of the request in the reader's inbox."""
         return f"{settings.PORTAL_URL}/inbox/?request={self.record.request_id}"

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
 from audit.selectors import clock
-from audit.services import sealing, signing
+from audit.services import erasing, sealing, signing
 from audit.services.signing import SigningFailed
 
 log = structlog.get_logger("ledger")
@@ -83,6 +83,7 @@ class Command(BaseCommand):
         now = clock.now()
         made = sealing.open_log(self._signer, vkey=self._signer.key.vkey, now=now)
         sealing.beat_heart(made, now=now, every=settings.LEDGER_HEARTBEAT)
+        erasing.carry_out(now=now)
         while True:
             done = sealing.seal(made, self._signer, now=now)
             if done.added:

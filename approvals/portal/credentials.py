@@ -1,0 +1,49 @@
+"""What the subject needs from a target and only they may see, and their own SSH keys."""
+
+import uuid
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+
+from approvals.domain.refusals import Invalid, NotFound, Refusal
+from approvals.portal import views
+from approvals.portal.views import PortalRequest
+from approvals.selectors import requests as reads
+from approvals.services import handover, ssh_keys
+
+
+@never_cache
+@views.page("POST")
+def show(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Show what the target gave for the subject; secrets among it are never shown again."""
+    record = reads.visible(request_id, to=request.user)
+    try:
+        shown = handover.take(actor=request.user, request_id=request_id)
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        messages.error(request, refusal.message)
+        return redirect("request", request_id=request_id)
+    return render(request, "request/credentials.html", {"record": record, "shown": shown})
+
+
+@views.page("POST")
+def add_key(request: PortalRequest) -> HttpResponse:
+    """Add an SSH key of one's own, or say what is wrong with it."""
+    try:
+        key = ssh_keys.add(actor=request.user, text=request.POST.get("text", ""))
+    except Invalid as refusal:
+        messages.error(request, refusal.message)
+    else:
+        messages.success(request, f"The key {key.fingerprint} is added.")
+    return redirect("settings")
+
+
+@views.page("POST")
+def remove_key(request: PortalRequest, key_id: int) -> HttpResponse:
+    """Remove an SSH key of one's own."""
+    ssh_keys.remove(actor=request.user, key_id=key_id)
+    messages.success(request, "The key is removed.")
+    return redirect("settings")

@@ -1,0 +1,116 @@
+"""The lines of a request's history that stand beside its revisions, and what a line is.
+
+What failed at the target, whom it told, and what was asked for to prolong it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from approvals.domain.durations import words
+from approvals.models import AccessRequest, GrantEvent, Notice
+
+_NOTICES = {
+    "approval_needed": "asked to decide",
+    "reminder": "reminded to decide",
+    "escalated": "asked, because a level stayed silent",
+    "moved_on": "told that it moved on",
+    "decided": "told the outcome",
+    "settled": "told that it is settled",
+    "level_done": "told that others decided",
+    "active": "told how to connect",
+    "ends_soon": "warned that it ends soon",
+    "ended": "told that the access is gone",
+    "failed": "told that it could not be made",
+    "stuck": "alarmed that the removal is stuck",
+}
+_CHANNELS = {"email": "e-mail"}
+_FAILED = {
+    GrantEvent.Kind.GRANT_FAILED: "Making the access failed",
+    GrantEvent.Kind.REMOVE_FAILED: "Removing the access failed",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the history; `minor` ones are beside the revisions."""
+
+    at: datetime
+    order: tuple[datetime, int, int]
+    lead: str = ""
+    text: str = ""
+    until: datetime | None = None
+    note: str = ""
+    quote: str = ""
+    revision: int | None = None
+    minor: bool = False
+    bad: bool = False
+    people: tuple[str, ...] = ()
+
+
+def failures(events: Sequence[GrantEvent]) -> Iterator[Line]:
+    """Yield what failed at the target; the same failure again and again becomes one line."""
+    run: list[GrantEvent] = []
+    for event in [*events, None]:
+        if run and (event is None or (event.kind, event.error) != (run[0].kind, run[0].error)):
+            if run[0].kind in _FAILED:
+                yield _failure_line(run)
+            run = []
+        if event is not None:
+            run.append(event)
+
+
+def _failure_line(run: Sequence[GrantEvent]) -> Line:
+    last = run[-1]
+    times = f"{len(run)} times, tried" if len(run) > 1 else "tried"
+    return Line(
+        at=last.occurred_at,
+        order=(last.occurred_at, 0, last.pk),
+        text=f"{_FAILED[GrantEvent.Kind(last.kind)]}:",
+        quote=last.error,
+        note="not tried again" if last.permanent and last.kind == GrantEvent.Kind.GRANT_FAILED
+        else f"{times} again with growing pauses",
+        minor=True,
+        bad=True,
+    )  # fmt: skip
+
+
+def notices(told: Iterable[Notice]) -> Iterator[Line]:
+    """Yield whom it told what; people who were told the same in a row share a line."""
+    run: list[Notice] = []
+    for notice in [*told, None]:
+        if run and (
+            notice is None or (notice.kind, notice.channel) != (run[0].kind, run[0].channel)
+        ):
+            yield _notice_line(run)
+            run = []
+        if notice is not None:
+            run.append(notice)
+
+
+def _notice_line(run: Sequence[Notice]) -> Line:
+    last = run[-1]
+    names = tuple(dict.fromkeys(notice.recipient_name for notice in run))
+    who = names[0] if len(names) == 1 else f"{len(names)} people"
+    channel = _CHANNELS.get(last.channel, last.channel)
+    times = f", {len(run)} times" if len(names) == 1 and len(run) > 1 else ""
+    return Line(
+        at=last.occurred_at,
+        order=(last.occurred_at, 2, last.pk),
+        text=f"{who} {_NOTICES.get(last.kind, 'told: ' + last.subject_line)}{times}",
+        note=f"by {channel}",
+        minor=True,
+        people=names if len(names) > 1 else (),
+    )
+
+
+def extensions(rows: Iterable[AccessRequest]) -> Iterator[Line]:
+    """Yield the requests for more time, each at its moment, with where it stands now."""
+    for row in rows:
+        yield Line(
+            at=row.submitted_at,
+            order=(row.submitted_at, 1, 0),
+            lead="Extension",
+            text=f"asked for by {row.requester_name}: {row.reference}",
+            note=f"{words(row.duration)} more, {row.state}",
+        )

@@ -1,0 +1,1 @@
+"""What verification consists of; `audit.services.verifying` puts it together."""

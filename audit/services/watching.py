@@ -1,0 +1,75 @@
+"""Watches the ledger: raises an alarm when trouble begins, and says when it is over.
+
+Telling people is not this room's: who calls `changes` does, in the same transaction.
+"""
+
+from datetime import datetime
+
+import structlog
+from django.db import connection, transaction
+
+from audit.models import Alarm
+from audit.selectors import holders, staleness
+from audit.selectors.holders import State
+
+log = structlog.get_logger(__name__)
+
+_LOCK = 0x6A697477
+_OVER = {
+    Alarm.Kind.STALE: "The ledger keeps up again.",
+    Alarm.Kind.FORK: "No outside holder contradicts the log any more.",
+}
+
+
+@transaction.atomic
+def changes(*, now: datetime) -> list[Alarm]:
+    """Write down and return the alarms that begin or end now; one of a kind at a time.
+
+    However often and wherever it runs, an episode begins once and ends once.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    found: list[Alarm] = []
+    for kind, trouble in _trouble(now).items():
+        last = newest(kind)
+        if bool(trouble) is (last is not None and last.raised):
+            continue
+        alarm = Alarm(kind=kind, raised=bool(trouble), occurred_at=now, text=trouble or _OVER[kind])
+        alarm.save()
+        found.append(alarm)
+        tell = log.error if alarm.raised else log.info
+        tell(_EVENTS[kind, alarm.raised], what=alarm.text)
+    return found
+
+
+def find(pk: int) -> Alarm:
+    """Return an alarm. Raises: Alarm.DoesNotExist."""
+    return Alarm.objects.get(pk=pk)
+
+
+def newest(kind: Alarm.Kind) -> Alarm | None:
+    """Return the last alarm of a kind, raised or over."""
+    return Alarm.objects.filter(kind=kind).order_by("-id").first()
+
+
+def raised_before(alarm: Alarm) -> Alarm | None:
+    """Return the alarm that this one ends."""
+    before = Alarm.objects.filter(kind=alarm.kind, raised=True, pk__lt=alarm.pk)
+    return before.order_by("-id").first()
+
+
+def _trouble(now: datetime) -> dict[Alarm.Kind, str]:
+    stale = staleness.stale(now)
+    forks = [it for it in holders.alive(now) if it.state == State.FORK]
+    return {
+        Alarm.Kind.STALE: stale.text if stale else "",
+        Alarm.Kind.FORK: " ".join(f"{it.name}: {it.error}." for it in forks),
+    }
+
+
+_EVENTS = {
+    (Alarm.Kind.STALE, True): "ledger.stale",
+    (Alarm.Kind.STALE, False): "ledger.fresh",
+    (Alarm.Kind.FORK, True): "ledger.forked",
+    (Alarm.Kind.FORK, False): "ledger.agreed",
+}

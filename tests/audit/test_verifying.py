@@ -1,0 +1,282 @@
+"""A database that nobody touched verifies, and says by whose key; each run is recorded."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.domain import entries
+from audit.domain.lines import Malformed
+from audit.models import Checkpoint, Entry, Verification
+from audit.selectors import clock, state
+from audit.selectors import log as reads
+from audit.services import verifying
+from audit.services.verification import form, logs
+from jitportal.embedded import roles
+from tests.audit.sealer import new_signer, seal
+from tests.audit.tampering import tamper
+from tests.conftest import connect_as
+from tests.world import World
+
+real = pytest.mark.django_db(transaction=True)
+
+
+def verified(**options: Any) -> verifying.Report:
+    report = verifying.run(by="a test", **options)
+    assert report.ok, [*report.as_text()]
+    return report
+
+
+@real
+def test_a_database_that_nobody_touched_verifies(world: World) -> None:
+    world.ended()
+    world.decide(world.bob, world.ask(reason='Ärger: "quoted" \\ \u2028 and 𝄞'), "deny")
+    world.ask(what=world.read)
+    signer = new_signer()
+    made = seal(signer)
+    report = verified(vkeys=[signer.key.vkey])
+    count = Entry.objects.count()
+    assert (report.entries, report.unsealed, report.erased) == (count, 0, 0)
+    assert report.values > count
+    newest = reads.newest_checkpoint(made)
+    assert newest is not None
+    assert (report.logs[0].size, report.logs[0].root) == (count, bytes(newest.root))
+    assert report.keys[made.origin].given
+
+
+@real
+def test_what_is_not_sealed_yet_is_verified_too(world: World) -> None:
+    seal(new_signer())
+    request = world.ask()
+    report = verified()
+    assert report.unsealed > 0
+    assert report.entries == Entry.objects.count()
+    tamper("UPDATE approvals_accessrequest SET reason = 'x' WHERE id = %s", [request.pk])
+    report = verifying.run(by="a test")
+    assert report.problems[0].what == "reason is not the value that the entry committed to"
+    assert report.first_bad.startswith("unsealed entry ")
+
+
+@real
+def test_runs_do_not_depend_on_their_length_or_on_processes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.ended()
+    signer = new_signer()
+    seal(signer, batch=4)
+    whole = verified()
+    for length, jobs in [(1, 1), (3, 1), (8, 2)]:
+        monkeypatch.setattr(logs, "RUN", length)
+        report = verified(jobs=jobs)
+        assert (report.entries, report.values) == (whole.entries, whole.values)
+        assert report.logs == whole.logs
+    tamper("UPDATE approvals_decision SET comment = 'x'")
+    problems = verifying.run(by="a test", jobs=2).problems
+    assert [each.model for each in problems] == ["decision", "decision"]
+
+
+@real
+def test_every_log_is_verified_and_each_begins_where_the_last_ended(world: World) -> None:
+    first, second = new_signer(), new_signer("jit.example.com/ledger-2")
+    seal(first)
+    world.ended()
+    seal(second)
+    report = verified(vkeys=[first.key.vkey, second.key.vkey])
+    assert [each.origin for each in report.logs] == [first.name, second.name]
+    beginning = Checkpoint.objects.filter(log__origin=first.name).order_by("-size")[0]
+    tamper("DELETE FROM audit_checkpoint WHERE id = %s", [beginning.pk])
+    report = verifying.run(by="a test")
+    assert any(
+        each.what == "the log doesn't begin by committing to the end of the log before it"
+        for each in report.problems
+    )
+
+
+@real
+def test_a_run_is_recorded_and_is_the_last_verification(world: World) -> None:
+    assert state.last_verification() is None
+    signer = new_signer()
+    seal(signer)
+    report = verified()
+    last = state.last_verification()
+    assert last is not None
+    assert report.recorded
+    assert (last.by, last.outcome, last.log) == ("a test", "verified", signer.name)
+    assert (last.size, last.entries, last.problems) == (report.entries, report.entries, [])
+    assert last.started_at <= last.finished_at <= clock.now()
+    tamper("UPDATE audit_salt SET salts = ''")
+    verifying.run(by="another")
+    last = state.last_verification()
+    assert last is not None
+    assert last.outcome == "problems"
+    assert last.problem_count >= len(last.problems) == 20
+    assert "salts have 0 bytes" in last.problems[0]["sentence"]
+    assert Verification.objects.count() == 2
+
+
+@real
+def test_the_auditor_may_verify_and_leaves_no_trace(world: World) -> None:
+    world.ended()
+    seal(new_signer())
+    connect_as(roles.AUDITOR)
+    try:
+        assert not verified().recorded
+    finally:
+        connect_as(roles.APP)
+
+
+@real
+def test_rows_of_another_time_are_counted(world: World) -> None:
+    world.ask(now=clock.now() - timedelta(days=3))
+    seal(new_signer())
+    report = verified()
+    assert report.untimely >= 1
+    assert any("5 s from when they say" in line for line in report.as_text())
+
+
+# -- the command
+
+
+def _command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as end:
+        call_command("ledger_verify", *arguments)
+    said = capsys.readouterr()
+    assert isinstance(end.value.code, int)
+    return end.value.code, said.out + said.err
+
+
+@real
+def test_the_command_says_what_it_found_and_whose_key_it_used(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, text = _command(capsys)
+    assert (code, text.strip()) == (2, "There is no log yet: nothing was ever sealed.")
+    signer = new_signer()
+    seal(signer)
+    code, text = _command(capsys)
+    assert code == 0
+    assert "from THE DATABASE ITSELF" in text
+    assert "VERIFIED" in text
+    key, held = tmp_path / "key", tmp_path / "held"
+    key.write_text(signer.key.vkey + "\n")
+    held.write_bytes(bytes(Checkpoint.objects.get().note))
+    code, text = _command(capsys, "--vkey", str(key), "--checkpoint", str(held))
+    assert code == 0
+    assert f"key, as given: {signer.key.vkey}" in text
+    assert "measured by the checkpoint in held" in text
+
+
+@real
+def test_the_command_ends_with_1_and_names_the_first_bad_record(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = world.ask()
+    seal(new_signer())
+    tamper("UPDATE approvals_accessrequest SET reason = 'x' WHERE id = %s", [request.pk])
+    code, text = _command(capsys)
+    assert code == 1
+    assert f"NOT VERIFIED. First bad record: leaf {Entry.objects.count() - 1}, request" in text
+    assert request.reference in text
+    code, text = _command(capsys, "--json")
+    said = json.loads(text[text.index("{\n") :])
+    assert (code, said["ok"], said["problem_count"]) == (1, False, 1)
+    assert said["problems"][0] == {
+        "kind": "value",
+        "leaf": Entry.objects.count() - 1,
+        "entry": None,
+        "model": "request",
+        "object": str(request.request_id),
+        "reference": request.reference,
+        "revision": 1,
+        "what": "reason is not the value that the entry committed to",
+    }
+    assert said["logs"][0]["vkey_from"] == "database"
+
+
+@real
+@pytest.mark.parametrize(
+    "arguments",
+    [["--vkey", "nonsense"], ["--checkpoint", "/does/not/exist"], ["--checkpoint", __file__]],
+)
+def test_the_command_ends_with_2_where_nothing_can_be_said(
+    arguments: list[str], world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seal(new_signer())
+    assert _command(capsys, *arguments)[0] == 2
+
+
+# -- the short way to an entry's members
+
+_ENTRY = entries.Entry(
+    "request", "0190-a.b:c", 3, "ab" * 32, "voted", entries.SYSTEM, "2026-11-24T08:00:00.000001Z",
+    fields={"comment": "12" * 32, "Z": "34" * 32, "a.b-c": "56" * 32},
+).encode()  # fmt: skip
+_ERASURE = entries.Entry(
+    "user", "7", 1, "cd" * 32, "erase", "3f2b8a52-6c1f-4a60-9d3e-0123456789ab",
+    "2026-02-28T23:59:59.999999Z", "erase", {"name": ""},
+).encode()  # fmt: skip
+
+
+def _by_definition(data: bytes) -> entries.Entry | None:
+    try:
+        return entries.read(data)
+    except Malformed:
+        return None
+
+
+def _agree(data: bytes) -> None:
+    short, said = form._short(data), _by_definition(data)
+    if short is None:
+        return
+    assert said is not None, data
+    assert short._replace(at=None) == form.read(data)._replace(at=None)  # type: ignore[arg-type]
+    assert (short.fields, short.id, short.prev) == (said.fields, said.id, said.prev)
+    assert (short.rev, short.type, short.model) == (said.rev, said.type, said.model)
+    assert (short.op, short.actor, entries.stamp(short.at)) == (said.op, said.actor, said.at)
+
+
+@pytest.mark.parametrize("data", [_ENTRY, _ERASURE])
+def test_the_short_way_takes_canonical_entries(data: bytes) -> None:
+    assert form._short(data) is not None
+    _agree(data)
+
+
+@given(
+    data=st.sampled_from([_ENTRY, _ERASURE]),
+    at=st.integers(0, 600),
+    put=st.binary(max_size=3),
+    cut=st.integers(0, 3),
+)
+def test_the_short_way_takes_nothing_that_the_definition_refuses(
+    data: bytes, at: int, put: bytes, cut: int
+) -> None:
+    at %= len(data)
+    _agree(data[:at] + put + data[at + cut :])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"rev":3', b'"rev":1'),
+        (b'"rev":3', b'"rev":0'),
+        (b'"rev":3', b'"rev":03'),
+        (b'"v":1}', b'"v":1} '),
+        (b'"v":1}', b'"v":1}\n'),
+        (b"T08:00:00", b"T24:00:00"),
+        (b"2026-11-24", b"2026-11-31"),
+        (b'"Z":', b'"b":'),
+        (b'"type":"rev"', b'"type":"erase"'),
+        (b'"fields":{', b'"fields":{"Z":"' + b"34" * 32 + b'",'),
+    ],
+)
+def test_entries_that_are_none_are_refused(old: bytes, new: bytes) -> None:
+    assert old in _ENTRY
+    with pytest.raises(Malformed):
+        form.read(_ENTRY.replace(old, new))
