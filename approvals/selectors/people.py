@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Exists, Q
 
 from approvals.models import AccessRequest, CurrentRequest, Entitlement, Group, User
 
@@ -47,10 +47,10 @@ def standing_operators() -> bool:
 
 
 def is_manager_or_owner(actor: User, record: AccessRequest) -> bool:
-    """Return whether `actor` is the subject's manager or owns the resource (two queries)."""
+    """Return whether `actor` is the subject's manager or owns the resource (one query)."""
+    owned = Entitlement.objects.filter(pk=record.entitlement_id, resource__owner=actor)
     return (
-        User.objects.filter(pk=record.subject_id, manager=actor).exists()
-        or Entitlement.objects.filter(pk=record.entitlement_id, resource__owner=actor).exists()
+        User.objects.filter(pk=record.subject_id).filter(Q(manager=actor) | Exists(owned)).exists()
     )
 
 

@@ -16,7 +16,9 @@ def test_each_connector_is_found_by_the_key_that_it_has() -> None:
     for key, title in registry.choices():
         assert registry.get(key).key == key
         assert registry.get(key).title == title
-    assert {"portal", "postgres_role", "ldap_group", "scim_group"} <= dict(registry.choices()).keys()
+    assert {"portal", "postgres_role", "ldap_group", "scim_group"} <= dict(
+        registry.choices()
+    ).keys()
 
 
 def test_each_connector_declares_its_settings_and_has_a_page() -> None:
