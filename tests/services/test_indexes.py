@@ -9,7 +9,7 @@ from django.core.management import call_command
 
 from approvals.models import Asked, CurrentRequest
 from jitportal.embedded import roles
-from tests.conftest import connect_as, as_role
+from tests.conftest import as_role, connect_as
 from tests.world import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
