@@ -120,7 +120,8 @@ def _same_again(link: QueryDict, extended: AccessRequest | None) -> QueryDict:
     again = QueryDict(mutable=True)
     again["reason"], again["ticket"] = extended.reason, extended.ticket
     again["duration"] = durations.words(extended.duration)
-    again.update({name: link[name] for name in link})
+    for name in link:
+        again[name] = str(link[name])
     return again
 
 

@@ -183,7 +183,7 @@ def _length(age: timedelta) -> str:
 
 def _record(report: Report, *, by: str) -> bool:
     """Keep the run, where this role may insert and this is no standby; return whether."""
-    if not report.logs:
+    if not report.logs or report.finished_at is None:
         return False
     with connection.cursor() as cursor:
         cursor.execute(

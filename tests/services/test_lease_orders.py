@@ -108,7 +108,7 @@ def test_no_order_loses_access_or_leaves_it_behind(
     world: World, noop: Noop, story: list[tuple[Any, ...]]
 ) -> None:
     examples = transaction.atomic()
-    examples._from_testcase = True  # each example is a test of its own
+    setattr(examples, "_from_testcase", True)  # noqa: B010  each example is a test of its own
     with examples, pytest.MonkeyPatch.context() as patch:
         other = Resource.objects.create(name="again", connector="noop", owner=world.bob)
         noop._journal.unlink(missing_ok=True)

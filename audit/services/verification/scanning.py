@@ -148,7 +148,7 @@ class Scanner:
 
     def _query(self, statement: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
         with self._raw.cursor(binary=True) as cursor:
-            return cursor.execute(statement, parameters).fetchall()  # type: ignore[arg-type]
+            return cursor.execute(statement, parameters).fetchall()
 
     def _uid(self, person: int) -> str:
         found = self._query(_UID.format(get_user_model()._meta.db_table), [person])

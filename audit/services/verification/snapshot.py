@@ -74,5 +74,5 @@ def join(parameters: dict[str, Any], name: str) -> psycopg.Connection[Any]:
     if role:
         made.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
     for each in (*_SETTINGS, *BY_KEY):
-        made.execute(each)  # type: ignore[call-overload]
+        made.execute(each)
     return made
