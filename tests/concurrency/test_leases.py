@@ -60,7 +60,7 @@ def test_the_end_of_one_against_the_grant_of_the_other(
             [
                 work,
                 work,
-                lambda one=one: grants.end(
+                lambda one=one: grants.end(  # type: ignore[misc]
                     actor=world.alice, request_id=one.request_id, now=clock.now()
                 ),
                 work,
@@ -81,7 +81,7 @@ def test_both_end_at_the_same_moment(
         pair = [world.ask(what=thing) for thing in things]
         assert settle(pair, world) == ["active", "active"]
         ends = [
-            lambda row=row: grants.end(
+            lambda row=row: grants.end(  # type: ignore[misc]
                 actor=world.alice, request_id=row.request_id, now=clock.now()
             )
             for row in pair
