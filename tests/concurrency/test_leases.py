@@ -81,7 +81,7 @@ def test_both_end_at_the_same_moment(
         pair = [world.ask(what=thing) for thing in things]
         assert settle(pair, world) == ["active", "active"]
         ends = [
-            lambda row=row: grants.end(  # type: ignore[misc]
+            lambda row=row: grants.end(
                 actor=world.alice, request_id=row.request_id, now=clock.now()
             )
             for row in pair
