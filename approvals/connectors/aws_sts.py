@@ -105,6 +105,7 @@ class StsSession:
     glyph: ClassVar[str] = "ST"
     needs_secret: ClassVar[bool] = False
     ends_at_target: ClassVar[bool] = True
+    per_request: ClassVar[bool] = True
     resource_fields: ClassVar[tuple[Field, ...]] = (
         *aws_client.RESOURCE_FIELDS,
         Field(

@@ -2,13 +2,15 @@
 
 Two resources that lead to the same group of the same server give one and the same access, and so
 does an entitlement that is granted twice over. Whoever ends one grant must know of the others. A
-connector says what tells its accesses apart by three optional members; without them everything that
-was pinned does:
+connector says what tells its accesses apart by optional members; without them everything that was
+pinned does:
 
 - `lease(spec) -> Mapping`: what identifies the access at the target. `spec.secret` is None.
 - `lease_by_secret` (True): whether the secret's reference tells targets apart too. Where settings
   name the server, say False.
 - `per_request` (False): each grant makes credentials of its own, and its end takes only these.
+- `is_told_the_end` (`ends_at_target`): whether the target wants to know of a later end before the
+  one that it was told, by another `grant`.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ class PostgresLogin:
     glyph: ClassVar[str] = "PL"
     needs_secret: ClassVar[bool] = True
     ends_at_target: ClassVar[bool] = True
+    per_request: ClassVar[bool] = True
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
 
@@ -127,9 +128,9 @@ class PostgresLogin:
         return Receipt(detail=detail, handover=(handover,))
 
     def revoke(self, spec: GrantSpec) -> Receipt:
-        """No login that was minted for this subject and role is left, nor a session of one.
+        """The login that was minted for this request is gone, and so are its sessions.
 
-        That takes logins of earlier requests too, which a later one had kept alive.
+        Logins of the same subject and role that other requests made are theirs.
 
         Raises: PermanentError also when a login owns objects, or others gave it privileges of its
         own: it is locked out and its sessions are closed by then, and the rest is for people to
@@ -141,7 +142,8 @@ class PostgresLogin:
         with session(dsn=spec.secret, database=target.database) as connection:
             with connection.transaction():
                 catalog.lock_pair(connection, role=target.role, login=target.subject)
-                found = logins.minted(connection, subject=target.subject, role=target.role)
+                mine = logins.minted(connection, subject=target.subject, role=target.role)
+                found = [one for one in mine if one.mark.request == spec.request_id]
                 role = catalog.find_role(connection, name=target.role)
                 for one in found:
                     refused += removal.shut(connection, login=one.login, role=role)

@@ -92,6 +92,7 @@ class SshCertificate:
     needs_secret: ClassVar[bool] = True
     needs_subject_keys: ClassVar[bool] = True
     ends_at_target: ClassVar[bool] = True
+    per_request: ClassVar[bool] = True
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
 

@@ -12,7 +12,7 @@ from approvals.domain.refusals import NotFound, Refusal
 from approvals.domain.states import State
 from approvals.portal import proofs, views
 from approvals.portal.views import PortalRequest
-from approvals.selectors import chains, clock, timeline
+from approvals.selectors import chains, clock, due, timeline
 from approvals.selectors import requests as reads
 from approvals.selectors.timeline import AccessRequest
 from approvals.services import grants, handover, provisioning, requests
@@ -116,6 +116,7 @@ def _context(
         "may_decide": view is not None and view.refusal(user.pk) is None,
         "may_cancel": record.state in (State.PENDING, State.APPROVED)
         and requests.may_cancel(user, record),
+        "starts_at": due.start_of(record.request_id) if record.state == State.APPROVED else None,
         "may_end": active and grants.may_end(user, record),
         "may_extend": active and own and not any(row.is_open for row in history.extensions),
         "steps": provisioning.how_to_connect(record)

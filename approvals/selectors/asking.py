@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from approvals.domain import policy as policies
+from approvals.domain import windows
 from approvals.domain.durations import words
 from approvals.models import AccessRequest, Entitlement
 from approvals.selectors import catalogue, chains, requests
@@ -46,6 +47,8 @@ class Preview:
     chain: ChainView | None
     rule_name: str
     duplicate: AccessRequest | None
+    windows: str = ""
+    """When it may start, in words; nothing where that is at any time."""
 
 
 class Wishes(NamedTuple):
@@ -100,7 +103,8 @@ def preview(
             owner=entitlement.resource.owner_id,
             now=now,
         )
-    return Preview("", view, rule.rule_name, duplicate)
+    limits = policies.windows_for(offer.policy, subject_groups=offer.groups, duration=duration)
+    return Preview("", view, rule.rule_name, duplicate, "" if extends else windows.text(limits))
 
 
 def wishes(*, entitlement: Entitlement, offer: Offer) -> Wishes:

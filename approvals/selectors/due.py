@@ -59,12 +59,20 @@ def next_moment(*, lanes: Sequence[str] = queue.LANES) -> datetime | None:
     return _moment(_NEXT, [list(lanes)])
 
 
+def start_of(request_id: uuid.UUID) -> datetime | None:
+    """Return when an approved request is to begin, None when nothing waits for that (one query)."""
+    return _moment(
+        "SELECT min(not_before) FROM approvals_outboxitem WHERE key = %s AND topic = 'grant.start'",
+        [f"start:{request_id}"],
+    )
+
+
 def next_end() -> datetime | None:
     """Return when the next access ends, past or future; None when none does (one query)."""
     return _moment("SELECT min(due_at) FROM approvals_currentrequest WHERE state = 'active'", [])
 
 
-def _moment(statement: str, parameters: list[list[str]]) -> datetime | None:
+def _moment(statement: str, parameters: Sequence[str | list[str]]) -> datetime | None:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         moment: datetime | None = cursor.fetchone()[0]

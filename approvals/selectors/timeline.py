@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import DateTimeField, Func
+from django.db.models import DateTimeField, Exists, Func, OuterRef
 
 from approvals.domain.durations import words
 from approvals.domain.states import EndReason, Event, State
-from approvals.models import AccessRequest, GrantEvent, User
+from approvals.models import AccessRequest, CurrentRequest, GrantEvent, User
 from approvals.models.request import reference
 from approvals.selectors import beside, requests
 from approvals.selectors.beside import Line
@@ -36,6 +36,8 @@ class Removal:
     sessions_closed: int
     attempts: int
     error: str
+    kept_by: str = ""
+    """The request that holds the same access, so that the target keeps it."""
 
     @property
     def late(self) -> bool:
@@ -73,7 +75,10 @@ def load(record: AccessRequest) -> History:
     """Return the history, newest first, and when it was read (four queries at most)."""
     revisions = list(
         AccessRequest.objects.filter(request_id=record.request_id)
-        .annotate(read_at=_ClockTimestamp())
+        .annotate(
+            read_at=_ClockTimestamp(),
+            is_extended=Exists(CurrentRequest.objects.filter(extends=OuterRef("request_id"))),
+        )
         .order_by("revision")
     )
     now: datetime = revisions[0].read_at
@@ -81,8 +86,8 @@ def load(record: AccessRequest) -> History:
     # Nothing was tried at the target before it was approved.
     events = requests.grant_events(record.request_id) if _was_approved(revisions) else []
     notices = requests.notices(record.request_id)
-    was_active = any(row.event == Event.ACTIVATED for row in revisions)
-    extensions = requests.extensions_of(record.request_id) if was_active else []
+    is_extended = revisions[0].is_extended
+    extensions = requests.extensions_of(record.request_id) if is_extended else []
     lines = [
         *_revision_lines(revisions, events),
         *beside.failures(events),
@@ -327,4 +332,5 @@ def _removal(newest: AccessRequest, events: Sequence[GrantEvent]) -> Removal | N
         sessions_closed=int(newest.detail.get("sessions_closed") or 0),
         attempts=len(tries),
         error=tries[-1].error if tries else "",
+        kept_by=str(newest.detail["receipt"].get("covered_by")) if _is_kept(newest) else "",
     )

@@ -7,17 +7,17 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
 from approvals.domain.refusals import Invalid, NotAllowed, Settled
-from approvals.domain.states import EndReason, Event, State
+from approvals.domain.states import WAITING, EndReason, Event, State
 from approvals.models import AccessRequest, GrantEvent, User
 from approvals.outbox import queue
 from approvals.selectors import leases, people
 from approvals.selectors import requests as reads
-from approvals.services import extensions, notices, recording, starts
+from approvals.services import extensions, notices, recording, requests, starts
 from approvals.services.requests import COMMENT_MOST
 
 #: Grants that one sweep ends in one transaction.
@@ -90,10 +90,10 @@ def end(
 ) -> AccessRequest:
     """End active access before its time; it is gone when the target has confirmed.
 
-    Raises: NotFound; NotAllowed for whoever may not end it; Settled when it is not active; Invalid.
+    Whoever takes it from others says why. Raises: NotFound; NotAllowed for whoever may not end it;
+    Settled when it is not active; Invalid.
     """
-    if "\0" in comment or len(comment) > COMMENT_MOST:
-        raise Invalid(f"Use at most {COMMENT_MOST:,} ordinary characters.", field="comment")
+    _check(comment)
     record = recording.locked(request_id)
     if actor is not None and not may_end(actor, record):
         raise NotAllowed(
@@ -106,12 +106,56 @@ def end(
     if reason is None:
         own = actor is not None and actor.pk in (record.subject_id, record.requester_id)
         reason = EndReason.GIVEN_BACK if own else EndReason.REVOKED
+        if not own and not comment.strip():
+            raise Invalid("Say why you end it, so that they learn.", field="comment")
     recording.lock_leases([leases.key(record)])
     revision = _ending(record, actor=actor, reason=reason, due_at=now, now=now, comment=comment)
     recording.write(revision)
     _put_withdrawals([revision], now=now)
     extensions.settle(revision, now=now)
     return revision
+
+
+class EndedAll(NamedTuple):
+    """What came of ending everything of one person."""
+
+    ended: tuple[AccessRequest, ...]
+    cancelled: tuple[AccessRequest, ...]
+
+
+@transaction.atomic
+def end_all(*, person: User, actor: User, reason: str, now: datetime) -> EndedAll:
+    """End all active access of a person, and cancel what would become access; in one transaction.
+
+    Their sign-in and their groups are the directory's business. Raises: NotAllowed for others than
+    operators and compliance; Invalid without a reason.
+    """
+    if not (actor.is_active and actor.roles):
+        raise NotAllowed("Only operators and compliance may do this.", code="not_compliance")
+    _check(reason)
+    if not reason.strip():
+        raise Invalid("Say why, so that they and the auditors learn.", field="reason")
+    recording.lock_many(row.request_id for row in reads.open_of(subject=person))
+    rows = reads.open_of(subject=person)
+    waiting = [row for row in rows if row.state in WAITING]
+    active = [row for row in rows if row.state == State.ACTIVE]
+    cancelled = tuple(
+        requests.call_off(row, actor=actor, now=now, comment=reason.strip()) for row in waiting
+    )
+    recording.lock_leases(leases.key(row) for row in active)
+    ended = recording.write_many(
+        _ending(
+            row, actor=actor, reason=EndReason.REVOKED, due_at=now, now=now, comment=reason.strip()
+        )
+        for row in active
+    )
+    _put_withdrawals(ended, now=now)
+    return EndedAll(tuple(ended), cancelled)
+
+
+def _check(comment: str) -> None:
+    if "\0" in comment or len(comment) > COMMENT_MOST:
+        raise Invalid(f"Use at most {COMMENT_MOST:,} ordinary characters.", field="comment")
 
 
 def may_end(actor: User, record: AccessRequest) -> bool:

@@ -13,7 +13,7 @@ from approvals.connectors.protocol import Connector, ConnectorError, GrantSpec
 def pinned(
     target: dict[str, Any], *, request_id: uuid.UUID, resource: str, entitlement: str
 ) -> dict[str, Any]:
-    """Return the target with its lease's key, and whether the target itself enforces the end."""
+    """Return the target with its lease's key, and whether it must be told of another end."""
     try:
         connector: Connector | None = registry.get(target["connector"])
     except ConnectorError:
@@ -29,5 +29,6 @@ def pinned(
     )
     return target | {
         "lease": lease.key(connector, spec, secret_reference=target["secret"]),
-        "ends_at_target": connector is not None and connector.ends_at_target,
+        "knows_its_end": connector is not None
+        and (connector.ends_at_target or getattr(connector, "is_told_the_end", False)),
     }

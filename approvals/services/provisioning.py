@@ -289,7 +289,7 @@ def _granting(rows: Sequence[tuple[OutboxItem, AccessRequest]]) -> targets.Actio
     originals = reads.current_many(
         {row.extends for row in records if row.extends and row.ends_at is None}
     )
-    others = leases.covers(row for row in records if row.target.get("ends_at_target"))
+    others = leases.covers(row for row in records if row.target.get("knows_its_end"))
 
     def grant(record: AccessRequest, now: datetime) -> Receipt:
         original = originals.get(record.extends) if record.extends else None

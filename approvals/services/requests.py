@@ -336,6 +336,17 @@ def cancel(
         )
     if record.state not in (State.PENDING, State.APPROVED):
         raise Settled(f"This request is {record.state} already.", code=record.state)
+    return call_off(record, actor=actor, now=now, comment=comment)
+
+
+def call_off(
+    record: AccessRequest, *, actor: User | None, now: datetime, comment: str
+) -> AccessRequest:
+    """Write that a request is cancelled, with all that follows. Who may is the caller's business.
+
+    In the caller's transaction, which holds the request, pending or approved.
+    """
+    request_id = record.request_id
     others = set(Asked.objects.filter(request_id=request_id).values_list("person_id", flat=True))
     revision = record.revise(event=Event.CANCELLED, actor=actor, now=now, comment=comment)
     revision.cancel()

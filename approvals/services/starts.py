@@ -151,7 +151,7 @@ def needs_readiness(record: AccessRequest, original: AccessRequest) -> bool:
     The target ends it by itself unless told, each request has credentials of its own, or what is
     made at the target has been configured otherwise since.
     """
-    return bool(record.target.get("ends_at_target")) or leases.key(record) != leases.key(original)
+    return bool(record.target.get("knows_its_end")) or leases.key(record) != leases.key(original)
 
 
 def is_made_ready(request_id: uuid.UUID) -> bool:

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 
 from approvals.connectors.portal import PortalGroup
 from approvals.connectors.postgres_roles import PostgresRole
-from approvals.domain import cases, chain, documents, policy, states
+from approvals.domain import cases, chain, documents, policy, states, windows
 from approvals.domain.states import Event
 
 ROOT = Path(settings.BASE_DIR)
@@ -243,6 +243,7 @@ def test_the_limits_of_policies_are_the_codes() -> None:
         "Rules in a policy": policy.RULES_MAX,
         "Groups in a rule": policy.GROUPS_MAX,
         "Levels in a chain": chain.LEVELS_MAX,
+        "Windows of a rule": windows.WINDOWS_MAX,
         "Escalation steps of a level": chain.STEPS_MAX,
         "Sources in a list": chain.SOURCES_MAX,
         "Quorum": chain.QUORUM_MAX,

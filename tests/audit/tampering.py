@@ -1,4 +1,7 @@
-"""What a database's superuser can do: lift the guards, change what was sealed, put them back."""
+"""What a database's superuser can do: lift the guards, change what was sealed, put them back.
+
+And what verification then says.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ import psycopg
 from django.db import models
 from psycopg.types.json import Jsonb
 
+from audit.models import Entry
+from audit.services import verifying
+from audit.services.verification.findings import Problem
 from tests.conftest import as_role
 
 _GUARDS = """
@@ -77,3 +83,20 @@ def edited(row: models.Model, field: models.Field[Any, Any]) -> Iterator[None]:
             raw.execute(f"UPDATE {table} SET {column} = %s {where}", [held])
             for name, definition in checks:
                 raw.execute(f'ALTER TABLE {table} ADD CONSTRAINT "{name}" {definition}')
+
+
+def look(**options: Any) -> verifying.Report:
+    """Verify."""
+    return verifying.run(by="a test", **options)
+
+
+def first(**options: Any) -> Problem:
+    """Return the first problem that verification finds."""
+    found = look(**options).problems
+    assert found, "nothing was found"
+    return found[0]
+
+
+def entry_of(row: models.Model, model: str) -> Entry:
+    """Return a record's entry."""
+    return Entry.objects.select_related("leaf").get(model=model, record_id=row.pk)

@@ -242,3 +242,52 @@ def test_nonsense_is_refused_with_its_path(document: object, message: str) -> No
 )
 def test_lengths_read_as_people_say_them(length: timedelta, text: str) -> None:
     assert policies.duration_text(length) == text
+
+
+def test_an_extension_may_have_a_chain_of_its_own() -> None:
+    shorter = [{"name": "Owner", "from": [{"kind": "owner"}], "quorum": 1, "within": 60}]
+    document = {"rules": [DOCUMENT["rules"][1] | {"extension_levels": shorter}]}
+    policy = policies.parse(document)
+    first, more = ask(policy), ask(policy, extends=True)
+    assert isinstance(first, Resolution)
+    assert isinstance(more, Resolution)
+    assert first.chain is not None
+    assert more.chain is not None
+    assert [level.name for level in first.chain.levels] == ["Manager"]
+    assert [level.name for level in more.chain.levels] == ["Owner"]
+    assert more.chain.last_resort == first.chain.last_resort
+    assert policies.parse(policies.dump(policy)) == policy
+
+
+def test_without_one_an_extension_takes_the_same_chain() -> None:
+    assert ask(extends=True) == ask()
+
+
+def test_windows_are_those_of_the_rule_that_fits() -> None:
+    window = {"days": ["sat"], "from": "08:00", "to": "20:00", "timezone": "UTC"}
+    short, long = DOCUMENT["rules"]
+    policy = policies.parse({"rules": [short, long | {"windows": [window]}]})
+    groups = frozenset({"eng"})
+    of = policies.windows_for
+    assert of(policy, subject_groups=groups, duration=HOUR) == ()
+    assert of(policy, subject_groups=groups, duration=2 * HOUR)[0].opens == 480
+    assert of(None, subject_groups=groups, duration=HOUR) == ()
+    assert policies.parse(policies.dump(policy)) == policy
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"extension_levels": []}, "rules[0].extension_levels: must not be empty"),
+        ({"auto_approve": True, "extension_levels": LEVELS}, "rules[0].extension_levels: has no"),
+        ({"windows": []}, "rules[0].windows: must not be empty"),
+        ({"windows": [{"days": ["sat"]}]}, "rules[0].windows[0]: lacks the key"),
+    ],
+)
+def test_faults_of_extensions_and_windows_are_named(change: dict[str, Any], path: str) -> None:
+    rule = {"name": "all", "everyone": True, "longest": 60} | change
+    if "auto_approve" not in rule:
+        rule["levels"] = LEVELS
+    with pytest.raises(PolicyError) as refused:
+        policies.parse({"rules": [rule]})
+    assert str(refused.value).startswith(path)

@@ -76,6 +76,10 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "reports": READ_BY_AUDITORS,
     "report": READ_BY_AUDITORS,
     "report_csv": READ_BY_AUDITORS,
+    "end_all": {
+        "GET": (302, 403, 403, 403, 403, 200, 200),
+        "POST": (302, 403, 403, 403, 403, 400, 400),
+    },
     "audit": READ_BY_AUDITORS,
     "audit_log": READ_BY_AUDITORS,
     "audit_leaf": {"GET": (302, 403, 403, 403, 403, 404, 404)},  # there is none: nothing is sealed
@@ -123,6 +127,7 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
 #: Everything in the admin is for operators; what they may do there has tests of its own.
 OPERATORS_ONLY = "admin:*"
 BODIES = {
+    "request_end": {"comment": "Incident."},
     "request_decide": {"verdict": "approve", "seen_revision": "1"},
     "erasure_decide": {"verdict": "approve"},
 }

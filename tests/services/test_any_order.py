@@ -77,7 +77,8 @@ def perform(world: World, request: AccessRequest, action: tuple[str, ...], now: 
         case ("cancel", who):
             requests.cancel(actor=User.objects.get(username=who), request_id=key, now=now)
         case ("end", who):
-            grants.end(actor=User.objects.get(username=who), request_id=key, now=now)
+            person = User.objects.get(username=who)
+            grants.end(actor=person, request_id=key, now=now, comment="Enough.")
         case ("clock",):
             escalation.advance(key, now=now)
         case ("end_due",):

@@ -115,7 +115,9 @@ def test_an_early_end_cancels_it_with_the_reason(
     if decided:
         world.decide(world.bob, second)
         world.decide(world.carol, second)
-    grants.end(actor=getattr(world, who), request_id=first.request_id, now=clock.now())
+    grants.end(
+        actor=getattr(world, who), request_id=first.request_id, now=clock.now(), comment="Enough."
+    )
     handlers.work("provisioning")
     cancelled = world.newest(second)
     assert (cancelled.state, cancelled.actor_id) == ("cancelled", None)

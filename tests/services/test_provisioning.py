@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 
 from approvals import handlers
-from approvals.domain.refusals import NotAllowed, Settled
+from approvals.domain.refusals import Invalid, NotAllowed, Settled
 from approvals.models import (
     AccessRequest,
     Entitlement,
@@ -117,7 +117,7 @@ def test_owner_and_operators_are_told_of_a_removal_that_is_stuck(
     request = world.active()
     monkeypatch.setattr(settings, "STUCK_AFTER", timedelta(0))
     noop.control(fail="transient")
-    grants.end(actor=world.bob, request_id=request.request_id, now=clock.now())
+    grants.end(actor=world.bob, request_id=request.request_id, now=clock.now(), comment="x")
     work()
     assert {who for _, who in notices("stuck")} == {world.carol.pk, world.admin.pk}
 
@@ -132,10 +132,15 @@ def test_who_may_end_access(world: World, who: str, reason: str | None) -> None:
     actor = getattr(world, who)
     if reason is None:
         with pytest.raises(NotAllowed):
-            grants.end(actor=actor, request_id=request.request_id, now=clock.now())
+            grants.end(actor=actor, request_id=request.request_id, now=clock.now(), comment="x")
         assert world.newest(request).state == "active"
     else:
-        ended = grants.end(actor=actor, request_id=request.request_id, now=clock.now())
+        if reason == "revoked":
+            with pytest.raises(Invalid, match="Say why"):
+                grants.end(actor=actor, request_id=request.request_id, now=clock.now(), comment=" ")
+        ended = grants.end(
+            actor=actor, request_id=request.request_id, now=clock.now(), comment="Incident."
+        )
         assert ended.end_reason == reason
         work()
         assert world.newest(request).state == "revoked"

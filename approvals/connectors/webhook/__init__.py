@@ -43,6 +43,7 @@ class Webhook:
     glyph: ClassVar[str] = "WH"
     needs_secret: ClassVar[bool] = True
     ends_at_target: ClassVar[bool] = False
+    is_told_the_end: ClassVar[bool] = True
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
 

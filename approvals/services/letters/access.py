@@ -83,14 +83,21 @@ def ended(case: Case) -> Letter:
     if closed:
         facts.append(Fact("Sessions cut", str(closed)))
     target = short(event.resource_name, NAME_MOST)
+    eyebrow = f"Ended · {target} confirmed the removal"
+    paragraphs: tuple[str, ...] = ("There is nothing to do. If you need it again, ask again.",)
+    if other := (event.detail.get("receipt") or {}).get("covered_by"):
+        eyebrow = f"Ended · {other} goes on"
+        paragraphs = (
+            f"{other} gives the same access at {target}, so it is still there until that ends too.",
+        )
     return Letter(
         subject=f"Ended: {case.access}",
-        eyebrow=f"Ended · {target} confirmed the removal",
+        eyebrow=eyebrow,
         headline=f"{case.whose} {case.access} has ended",
         quote=ending.comment if ending is not None else "",
         quoted=f"{short(ending.actor_name, NAME_MOST)} said" if ending is not None else "",
         facts=tuple(facts),
-        paragraphs=("There is nothing to do. If you need it again, ask again.",),
+        paragraphs=paragraphs,
         why=case.why,
         action="See what happened",
         url=case.page,
