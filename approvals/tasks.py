@@ -15,7 +15,7 @@ from approvals import handlers
 from approvals.outbox import queue
 from approvals.selectors import clock, due
 from approvals.services import asked, escalation, grants, handover, ledger_mail, ledger_watch
-from audit.services import timestamping, witnessing
+from audit.services import timestamping, verifying, witnessing
 
 log = structlog.get_logger(__name__)
 
@@ -148,6 +148,13 @@ def ledger_hold() -> None:
 def ledger_mail_due() -> None:
     """Put the mails of the newest checkpoint that are due; the lane sends them."""
     ledger_mail.put_due(now=clock.now())
+
+
+# Acknowledged at once: it takes longer than a broker waits, and a lost one is done the next night.
+@shared_task(name="ledger.verify", acks_late=False)
+def ledger_verify() -> None:
+    """Compare the database with its log, and keep the outcome for the audit page."""
+    verifying.run(by="nightly")
 
 
 @shared_task(name="ledger.watch")

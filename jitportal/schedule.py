@@ -162,6 +162,11 @@ def entries() -> dict[str, dict[str, Any]]:
             "schedule": Every(min(MAIL_LOOK_EVERY, settings.LEDGER_MAIL), first=HOLD_FIRST),
             "options": {"queue": "notices", "expires": EXPIRES_SECONDS},
         },
+        "ledger-verify": {
+            "task": "ledger.verify",
+            "schedule": crontab(minute="23", hour="2"),
+            "options": {"queue": "notices"},
+        },
         "repair-index": {
             "task": "index.repair",
             "schedule": crontab(minute="17"),

@@ -245,7 +245,7 @@ def assemble(
         fields.append(f'"{name}":"{digest}"')
         at_salt = end
     data = (
-        f'{{"actor":"{actor}","at":"{at.astimezone(UTC).strftime(_AT)}",'
+        f'{{"actor":"{actor}","at":"{at.astimezone(UTC).isoformat(timespec="microseconds")[:26]}Z",'
         f'"fields":{{{",".join(fields)}}},"id":"{id}","model":"{model}","op":"{op}",'
         f'"prev":"{prev}","rev":{rev},"type":"{REVISION}","v":{VERSION}}}'
     ).encode()

@@ -61,7 +61,7 @@ def _normal(value: Any) -> Any:
 
 def plain_moment(value: datetime) -> str:
     """Return a moment as entries spell it."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def plain_bytes(value: bytes | memoryview) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +32,10 @@ __all__ = ["Report", "Unusable", "also", "named_by", "run"]
 log = structlog.get_logger(__name__)
 
 KEPT_PROBLEMS = 20
+#: More of what one check finds wrong is not looked at.
+INDEX_MOST = 1_000
+#: Within this the indexes follow what time changes.
+FOLLOWED = timedelta(minutes=1)
 
 
 class Check(Protocol):
@@ -78,7 +83,7 @@ def run(
     keys = outside.keys(vkeys)
     given = [outside.read(path) for path in checkpoints]
     report = Report(started_at=clock.now(), namer=_name)
-    with snapshot.taken() as now:
+    with snapshot.unswept(), snapshot.taken() as now:
         _look(report, keys, given, jobs=jobs, progress=progress, now=now)
     report.finished_at = clock.now()
     report.recorded = _record(report, by=by)
@@ -124,8 +129,21 @@ def _look(
     for problem in records.without_entries():
         report.findings.add(problem)
     for check in _checks:
-        for words in check(now=now):
+        for words in _wrong(check, now=now):
             report.add("index", words)
+
+
+def _wrong(check: Check, *, now: datetime) -> list[str]:
+    """Return what is wrong by a check now, and was a moment ago.
+
+    What time itself changes, such as who is asked once an answer is overdue, gets into the indexes
+    within seconds; that isn't told.
+    """
+    found = list(dict.fromkeys(islice(check(now=now), INDEX_MOST)))
+    if not found:
+        return []
+    before = set(islice(check(now=now - FOLLOWED), INDEX_MOST))
+    return [words for words in found if words in before]
 
 
 def _silent(done: int, total: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from audit.domain import entries
 from audit.domain.lines import Malformed
-from audit.models import Checkpoint, Entry, Verification
+from audit.models import Checkpoint, Entry, Said, Verification
 from audit.selectors import clock, state
 from audit.selectors import log as reads
 from audit.services import verifying
-from audit.services.verification import form, logs
+from audit.services.verification import form, logs, restating
 from jitportal.embedded import roles
 from tests.audit.sealer import new_signer, seal
 from tests.audit.tampering import tamper
@@ -139,6 +139,78 @@ def test_rows_of_another_time_are_counted(world: World) -> None:
     report = verified()
     assert report.untimely >= 1
     assert any("5 s from when they say" in line for line in report.as_text())
+
+
+@real
+def test_what_time_changes_is_no_difference_but_what_stays_wrong_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index follows the clock within seconds; only what was wrong a moment ago too is told."""
+    seal(new_signer())
+    due = clock.now()
+
+    def overdue(*, now: datetime) -> list[str]:
+        return ["stays wrong", *(["is overdue"] if now >= due else [])]
+
+    monkeypatch.setattr(verifying, "_checks", [overdue])
+    assert [each.what for each in verifying.run(by="a test").problems] == ["stays wrong"]
+
+
+# -- an entry made again from its row
+
+
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    values=st.dictionaries(st.from_regex(r"[a-z_][a-z0-9_]{0,12}", fullmatch=True), _PLAIN),
+    at=st.datetimes(
+        min_value=datetime(1000, 1, 1),
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=-7))]),
+    ),
+    revision=st.integers(1, 2**53 - 1),
+)
+def test_an_entry_is_made_again_as_it_was_written(
+    values: dict[str, Any], at: datetime, revision: int
+) -> None:
+    said = Said(
+        model="policy", object_id="7", revision=revision, previous="ab" * 32 * (revision > 1),
+        operation="changed", actor="3f2b8a52-6c1f-4a60-9d3e-0123456789ab", at=at, values=values,
+    )  # fmt: skip
+    data, salts = said.build()
+    assert restating.entry(said, salts) == data
+    entries.read(data)
+    other = bytes([salts[0] ^ 1, *salts[1:]]) if salts else b"x"
+    assert restating.entry(said, other) != data
+    names = sorted(values)
+    assert restating.commitments([(name, values[name]) for name in names], salts) == [
+        entries.commitment(name=name, value=values[name], salt=salts[32 * at : 32 * at + 32])
+        for at, name in enumerate(names)
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"object_id": 'a"b'},
+        {"object_id": "a b"},
+        {"operation": 'x","v":2,"y":"'},
+        {"actor": "nobody"},
+        {"values": {"a": 1.5, "b": 2**53}},
+    ],
+)
+def test_a_row_that_no_entry_can_say_makes_none(changes: dict[str, Any]) -> None:
+    plain: dict[str, Any] = {
+        "model": "policy", "object_id": "7", "revision": 1, "previous": "", "operation": "changed",
+        "actor": "system", "at": datetime(2026, 11, 24, tzinfo=UTC), "values": {"a": 1, "b": 2},
+    }  # fmt: skip
+    salts = bytes(range(64))
+    assert restating.entry(Said(**plain), salts)
+    assert restating.entry(Said(**(plain | changes)), salts) is None
 
 
 # -- the command

@@ -10,22 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
-from json.encoder import encode_basestring as _quoted
 from typing import Any
 
-from audit.domain import canonical
 from audit.domain.entries import SALT_BYTES
 from audit.models import Said
+from audit.services.verification import restating
 from audit.services.verification.form import Form
 from audit.services.verification.kinds import Kind
 
 _NO_SALT = bytes(SALT_BYTES)
 #: A row and its entry are written by one statement after the other. `recorded_at` is in no
 #: commitment; this finds that it was changed by more than that.
-_TOGETHER = timedelta(minutes=5)
+TOGETHER = timedelta(minutes=5)
 #: What a model says of its row can fail in these ways where the row was changed to nonsense.
-_NONSENSE = (KeyError, ValueError, TypeError, AttributeError)
+NONSENSE = (KeyError, ValueError, TypeError, AttributeError)
 
 
 @dataclass(slots=True)
@@ -46,8 +44,10 @@ class Comparison:
     def problems(self) -> list[tuple[str, str]]:
         """Return what is wrong, each with its kind."""
         try:
-            said = self.kind.said(self.row, self.before, self.form)
-        except _NONSENSE as error:
+            said = self.kind.said(
+                self.row, self.before, revision=self.form.rev, previous=self.form.prev
+            )
+        except NONSENSE as error:
             return [("row", f"its row can't be read as a record ({type(error).__name__}: {error})")]
         gone = {name for name, rev in self.gone.items() if rev >= self.form.rev}
         values = said.values
@@ -77,7 +77,7 @@ class Comparison:
         if self.kind.has_hash and (self.row.hash or b"").hex() != self.digest:
             found.append("the hash that its row holds is not the entry's")
         recorded_at = self.row.__dict__.get("recorded_at")
-        if recorded_at is not None and abs(self.entered_at - recorded_at) > _TOGETHER:
+        if recorded_at is not None and abs(self.entered_at - recorded_at) > TOGETHER:
             found.append(f"its row says that it was recorded at {recorded_at}, the entry was not")
         return found
 
@@ -108,62 +108,23 @@ class Comparison:
             return [
                 ("value", f"its salts have {len(salts)} bytes, not {SALT_BYTES} for each field")
             ]
+        names = sorted(fields)  # the order of the salts
+        made = restating.commitments([(name, values.get(name)) for name in names], salts)
         found: list[tuple[str, str]] = []
-        inner, outer = salts.translate(_INNER), salts.translate(_OUTER)
-        start = 0
-        for name, commitment in fields.items():  # in the order of their names, as the salts are
-            end = start + SALT_BYTES
-            place, start = slice(start, end), end
+        for place, name in enumerate(names):
+            erased = salts[SALT_BYTES * place : SALT_BYTES * (place + 1)] == _NO_SALT
             if name in gone:
                 self.erased += 1
-                if salts[place] != _NO_SALT:
+                if not erased:
                     found.append(("erasure", f"{name} was erased, but its salt is still there"))
                 continue
             if name not in values:
                 continue  # said already
-            text = _text(values[name])
-            if text is None:
-                found.append(("value", f"{name} is a value that nothing can commit to"))
-                continue
-            made = sha256(inner[place] + _INNER_REST + f"{name}\0{text}".encode()).digest()
-            if sha256(outer[place] + _OUTER_REST + made).hexdigest() != commitment:
-                gone_too = salts[place] == _NO_SALT
-                found.append(("value", _NOT_THERE[gone_too].format(name)))
             self.values += 1
+            if erased:
+                found.append(("value", f"the salt of {name} is gone, and no entry says erased"))
+            elif made[place] is None:
+                found.append(("value", f"{name} is a value that nothing can commit to"))
+            elif made[place] != fields[name]:
+                found.append(("value", f"{name} is not the value that the entry committed to"))
         return found
-
-
-_NOT_THERE = (
-    "{} is not the value that the entry committed to",
-    "the salt of {} is gone, and no entry says erased",
-)
-# HMAC-SHA256 (RFC 2104) with keys of 32 bytes, without the cost of setting each one up: it is most
-# of what there is to compute. `audit.domain.entries.commitment` is the definition.
-_INNER = bytes(each ^ 0x36 for each in range(256))
-_OUTER = bytes(each ^ 0x5C for each in range(256))
-_INNER_REST = b"\x36" * (64 - SALT_BYTES)
-_OUTER_REST = b"\x5c" * (64 - SALT_BYTES)
-
-
-def _text(value: Any) -> str | None:
-    """Return a value's canonical JSON; None for one that has none."""
-    kind = type(value)
-    if kind is str:
-        return _quoted(value)
-    if kind is int:
-        return str(value)
-    known = _texts.get(id(value))
-    if known is None or known[0] is not value:
-        try:
-            text: str | None = canonical.dumps(value).decode()
-        except ValueError:
-            text = None
-        if len(_texts) > _TEXTS_MOST:
-            _texts.clear()
-        known = _texts[id(value)] = value, text
-    return known[1]
-
-
-#: The text of JSON values that rows share, by their identity.
-_texts: dict[int, tuple[Any, str | None]] = {}
-_TEXTS_MOST = 1024

@@ -19,7 +19,6 @@ from django.db import models
 from audit.models import Said, histories
 from audit.models.erasable import ERASED
 from audit.selectors import payloads
-from audit.services.verification.form import Form
 
 #: Returns a person's random identity by the number of their row.
 Identify = Callable[[int], str]
@@ -96,14 +95,17 @@ class Kind:
         held["_state"] = _State(_Related(held, self.links, identify))
         return row
 
-    def said(self, row: Any, before: Any, form: Form) -> Said:
-        """Return what the row says; the one before it in the log is `before`."""
+    def said(self, row: Any, before: Any, *, revision: int, previous: str) -> Said:
+        """Return what the row says; the one before it in the log is `before`.
+
+        `revision` and `previous` are for rows that don't hold theirs.
+        """
         said: Said
         if self.is_history:
             actor = histories.actor_uid(row)
-            said = histories.said(row, revision=form.rev, previous=form.prev, actor=actor)
+            said = histories.said(row, revision=revision, previous=previous, actor=actor)
         elif self.takes_previous:
-            said = row.said_after(before, actor=row.actor_uid, previous=form.prev)
+            said = row.said_after(before, actor=row.actor_uid, previous=previous)
         else:
             row.__dict__["_before"] = before
             said = row.said()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -21,7 +21,8 @@ from django.contrib.auth import get_user_model
 from audit.domain import entries
 from audit.domain.lines import Malformed
 from audit.services.verification import form as forms
-from audit.services.verification.comparing import Comparison
+from audit.services.verification import restating
+from audit.services.verification.comparing import NONSENSE, TOGETHER, Comparison
 from audit.services.verification.findings import Findings, Problem
 from audit.services.verification.form import Form
 from audit.services.verification.kinds import Kind
@@ -132,8 +133,7 @@ class Scanner:
         """Return what a run's entries come to."""
         done = Scanned(run)
         lines = self._leaves(run, done)
-        said = [self._read(line, run, done) for line in lines]
-        heads, wanted = self._before(lines, said)
+        heads, wanted = self._before(lines)
         rows = {
             name: self._rows(self._kinds[name], keys)
             for name, keys in wanted.items()
@@ -141,8 +141,9 @@ class Scanner:
         }
         for key, head in heads.items():
             heads[key] = head._replace(row=_row(rows, key[0], head.row))
-        for line, form in zip(lines, said, strict=True):
-            self._follow(line, form, heads, rows, done)
+        for line in lines:
+            if not self._holds(line, heads, rows, done):
+                self._explain(line, heads, rows, done)
         done.entries = len(lines)
         return done
 
@@ -208,20 +209,17 @@ class Scanner:
 
     # -- what the entries follow
 
-    def _before(
-        self, lines: list[Line], said: list[Form | None]
-    ) -> tuple[dict[tuple[str, str], Head], dict[str, set[int]]]:
+    def _before(self, lines: list[Line]) -> tuple[dict[tuple[str, str], Head], dict[str, set[int]]]:
         """Return the objects' heads before this run, and which rows are needed, by kind.
 
         A head's row is its key at first.
         """
         firsts: dict[tuple[str, str], int] = {}
         wanted: dict[str, set[int]] = {}
-        for line, form in zip(lines, said, strict=True):
-            model, object_id = (form.model, form.id) if form else (line.model, line.object_id)
-            firsts.setdefault((model, object_id), line.entry_id)
+        for line in lines:
+            firsts.setdefault((line.model, line.object_id), line.entry_id)
             if line.record_id is not None:
-                wanted.setdefault(model, set()).add(line.record_id)
+                wanted.setdefault(line.model, set()).add(line.record_id)
         keys = list(firsts)
         found = self._query(
             _BEFORE,
@@ -249,30 +247,81 @@ class Scanner:
 
     # -- each entry
 
-    def _follow(
+    def _holds(
         self,
         line: Line,
-        form: Form | None,
+        heads: dict[tuple[str, str], Head],
+        rows: Mapping[str, Mapping[int, Any]],
+        done: Scanned,
+    ) -> bool:
+        """Return whether a revision's entry is all that it should be; False also for what is rare.
+
+        Then it is the object's newest.
+        """
+        key = line.model, line.object_id
+        kind, row = self._kinds.get(line.model), _row(rows, line.model, line.record_id)
+        before = heads.get(key)
+        if kind is None or row is None or key in self._erasures:
+            return False
+        if before is None:
+            revision, previous, earlier = 1, "", None
+        elif before.rev is None or (before.row is None and not kind.is_history):
+            return False
+        else:
+            revision, previous, earlier = before.rev + 1, before.digest, before.row
+            if not _in_order(line, before, done.run):
+                return False
+        try:
+            said = kind.said(row, earlier, revision=revision, previous=previous)
+        except NONSENSE:
+            return False
+        if (said.model, said.object_id) != key or (said.revision, said.previous) != (
+            revision,
+            previous,
+        ):
+            return False
+        digest = sha256(line.data)
+        recorded_at = row.__dict__.get("recorded_at") or line.recorded_at
+        if (
+            restating.entry(said, line.salts) != line.data
+            or (kind.has_hash and row.hash != digest.digest())
+            or abs(line.recorded_at - recorded_at) > TOGETHER
+        ):
+            return False
+        done.values += len(said.values)
+        self._time(line, said.at, done)
+        log = None if done.run.ids else done.run.log
+        heads[key] = Head(digest.hexdigest(), revision, row, log, line.leaf)
+        return True
+
+    def _time(self, line: Line, at: datetime, done: Scanned) -> None:
+        if abs(line.recorded_at - at) > TIMELY:
+            done.untimely += 1
+            if done.untimely_first is None:
+                done.untimely_first = line.leaf
+
+    def _explain(
+        self,
+        line: Line,
         heads: dict[tuple[str, str], Head],
         rows: Mapping[str, Mapping[int, Any]],
         done: Scanned,
     ) -> None:
+        """Note whatever is wrong with an entry, and have it be its object's newest."""
         run = done.run
+        form = self._read(line, run, done)
         digest = sha256(line.data).hexdigest()
         log = None if run.ids else run.log
         if form is None:
             heads[line.model, line.object_id] = Head(digest, None, None, log, line.leaf)
             return
-        key = form.model, form.id
+        key = line.model, line.object_id
         before = heads.get(key)
         if words := self._broken(line, form, before, run):
             done.findings.add(_problem("chain", words, line, form, run))
         held = _row(rows, form.model, line.record_id)
         earlier = before.row if before else None
-        if abs(line.recorded_at - form.at) > TIMELY:
-            done.untimely += 1
-            if done.untimely_first is None:
-                done.untimely_first = line.leaf
+        self._time(line, form.at, done)
         for kind, words in self._compare(line, form, held, earlier, digest, done):
             done.findings.add(_problem(kind, words, line, form, run))
         row = earlier if form.type == entries.ERASURE else held
@@ -288,9 +337,7 @@ class Scanner:
             return f"its prev is not the hash of its object's previous entry{where}"
         if before.rev is not None and form.rev != before.rev + (form.type != entries.ERASURE):
             return f"revision {form.rev} follows revision {before.rev}{where}"
-        if line.leaf is not None and (
-            before.leaf is None or (before.log == run.log and before.leaf > line.leaf)
-        ):
+        if not _in_order(line, before, run):
             return f"it was sealed before its object's previous entry{where}"
         return None
 
@@ -324,6 +371,13 @@ class Scanner:
         if form.type != entries.ERASURE and line.record_id is not None:
             return [("entry", "it can't tell of a row")]
         return []
+
+
+def _in_order(line: Line, before: Head, run: Run) -> bool:
+    """Return whether an entry was sealed after the one before it, or isn't sealed yet."""
+    if line.leaf is None:
+        return True
+    return before.leaf is not None and (before.log != run.log or before.leaf < line.leaf)
 
 
 def _row(rows: Mapping[str, Mapping[int, Any]], model: str, key: int | None) -> Any:
