@@ -90,7 +90,7 @@ def processes(transactional_db: None, tmp_path: Path) -> Iterator[Processes]:
 def until(processes: Processes) -> Callable[[Callable[[], bool], float], float]:
     """Return a function that waits for something to become true and says how long it took."""
 
-    def wait(condition: Callable[[], bool], seconds: float = 40) -> float:
+    def wait(condition: Callable[[], bool], seconds: float = 90) -> float:
         began = time.monotonic()
         while not condition():
             if time.monotonic() - began > seconds:
