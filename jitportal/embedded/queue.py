@@ -1,10 +1,12 @@
-"""kombu's PostgreSQL transport with four repairs.
+"""kombu's PostgreSQL transport with five repairs.
 
 - Whoever publishes gives up within seconds, also when the server is frozen. The library's DSN has
   no room for a timeout, and no timeout of the server or the network ends a silent wait.
 - Only consumers LISTEN. A publisher that listens never reads what it is told, and PostgreSQL keeps
   every notification since, until its notification queue is full and publishing fails.
 - Two processes may declare a queue at the same moment.
+- Listing queues warns about a version long gone. kombu silences that for the process, which no
+  thread may do while others run, so that the warning now and then came through.
 - The address is the broker URL's alone. The library falls back to DATABASE_URL, which is the
   portal's own database.
 """
@@ -19,7 +21,7 @@ from urllib.parse import unquote
 
 import psycopg
 from kombu.transport import pgmq as kombu_pgmq
-from pgmq import PGMQueue
+from pgmq import PGMQueue, QueueRecord, _sql
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
@@ -158,6 +160,11 @@ class _Queue(PGMQueue):  # type: ignore[no-untyped-call]
                 if patience is None:
                     raise
                 time.sleep(patience * random.uniform(0.5, 1.5))  # noqa: S311 - spreads them only
+
+    def list_queues(self, conn: Any = None) -> list[QueueRecord]:
+        """As the library's, without its warning."""
+        rows = self._execute_with_result(_sql.LIST_QUEUES, conn=conn)
+        return [QueueRecord.from_row(row) for row in rows]
 
     def close(self) -> None:
         if self.pool is not None:
