@@ -12,7 +12,7 @@ from functools import cache
 from hashlib import sha256
 from typing import Any, ClassVar, Self
 
-from django.db import connection, models
+from django.db import models
 from django.db.models.base import ModelState
 from django.db.models.functions import Cast, Right
 from django_fsm import RETURN_VALUE, FSMField, transition
@@ -23,7 +23,7 @@ from approvals.domain.states import EndReason, State
 from approvals.models.catalogue import Entitlement
 from audit.domain.entries import SYSTEM
 from audit.models import AppendOnly, Said, sealed
-from audit.models.append_only import column_types, columns
+from audit.models.append_only import columns, documents, many
 
 #: Columns that an entry says by its own members (object, revision, op, prev) or that hold its hash.
 _IMPLIED = frozenset(
@@ -245,25 +245,18 @@ class AccessRequest(AppendOnly):
 
     @classmethod
     def _insert_following(cls, rows: Sequence[Self]) -> None:
-        built = [row.build_entry() for row in rows]
-        fields = columns(cls)
         changed = tuple(
-            index
-            for index, (name, _) in enumerate(fields)
-            if any(getattr(row, name) != getattr(row._before, name) for row in rows)
+            name
+            for name, _ in columns(cls)
+            if name == "hash"
+            or any(getattr(row, name) != getattr(row._before, name) for row in rows)
         )
-        parameters: list[list[Any]] = [[row._before.pk for row in rows if row._before]]
-        for index in changed:
-            name, convert = fields[index]
-            values = [getattr(row, name) for row in rows]
-            parameters.append([convert(value) for value in values] if convert else values)
-        with connection.cursor() as cursor:
-            cursor.execute(_following_statement(changed), parameters)
-            written = {key: (pk, at) for pk, at, key in cursor.fetchall()}
-        for row in rows:
-            pk, recorded_at = written[row.request_id]
-            row.written(pk=pk, recorded_at=recorded_at)
-        sealed.record([(each, row.pk) for each, row in zip(built, rows, strict=True)])
+        cls.run(_following_statement(changed), documents(rows, ["before_id", *changed]), rows)
+
+    @property
+    def before_id(self) -> int | None:
+        """Return the key of the revision that this one was made of."""
+        return self._before.pk if self._before else None
 
     @transition(field=state, source=states.sources("approve"), target=State.APPROVED)
     def approve(self) -> None:
@@ -326,17 +319,13 @@ def _names() -> frozenset[str]:
 
 
 @cache
-def _following_statement(changed: tuple[int, ...]) -> str:
+def _following_statement(changed: tuple[str, ...]) -> str:
+    """Return the statement that copies all columns but `changed` from the revision before."""
+    given = set(changed)
     names = [name for name, _ in columns(AccessRequest)]
-    types = column_types(AccessRequest)
-    given = {names[index] for index in changed}
-    targets = ", ".join(f'"{name}"' for name in names)
-    sources = ", ".join(f'v."{name}"' if name in given else f'r."{name}"' for name in names)
-    arrays = ", ".join(["%s::bigint[]", *(f"%s::{types[index]}[]" for index in changed)])
-    labels = ", ".join(["before_id", *(f'"{names[index]}"' for index in changed)])
-    return (
-        f"INSERT INTO approvals_accessrequest ({targets}) SELECT {sources}"  # noqa: S608
-        f" FROM unnest({arrays}) v({labels})"
-        " JOIN approvals_accessrequest r ON r.id = v.before_id"
-        " RETURNING id, recorded_at, request_id"
+    return many(
+        AccessRequest,
+        given=("before_id", *changed),
+        row=", ".join(f'v."{name}"' if name in given else f'b."{name}"' for name in names),
+        source="v JOIN approvals_accessrequest b ON b.id = v.before_id",
     )

@@ -4,6 +4,7 @@ This is the courtesy in Python; the guarantee is the database's (`audit.models.g
 """
 
 import json
+from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
@@ -102,42 +103,35 @@ class AppendOnly(models.Model):
     def insert(cls, rows: Sequence[Self]) -> None:
         """Insert rows in one statement. Raises: MutationBlocked when one exists already.
 
-        Records are written all the time, so there are two constant statements, built and parsed
-        once: one with a value per column for a single row, one with an array per column for many.
+        Records are written all the time, so the statements are constant, built and parsed once: one
+        with a value per column for a single row, one with a document of all rows for many.
         """
-        fields = columns(cls)
-        values: list[list[Any]] = []
-        built: list[sealed.Built] = []
-        for row in rows:
-            if not row._state.adding:
-                raise MutationBlocked(cls, "insert of an existing row")
-            if cls.ledger_name:
-                built.append(row.build_entry())
-            found = [getattr(row, name) for name, _ in fields]
-            values.append(
-                [
-                    convert(value) if convert else value
-                    for value, (_, convert) in zip(found, fields, strict=True)
-                ]
-            )
-        if not values:
+        if any(not row._state.adding for row in rows):
+            raise MutationBlocked(cls, "insert of an existing row")
+        if len(rows) > 1:
+            cls.run(_insert_many(cls), documents(rows, [name for name, _ in columns(cls)]), rows)
             return
-        if len(values) == 1:
-            parameters = values[0]
-            if built:
-                said, data, salts = built[0]
-                parameters = [*parameters, said.model, said.object_id, data, salts]
-            statement = _insert_one(cls)
-        else:
-            parameters = [list(column) for column in zip(*values, strict=True)]
-            statement = _insert_many(cls)
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            found = cursor.fetchall()
-        for row, (pk, recorded_at) in zip(rows, found, strict=True):
+        for row in rows:
+            entry: list[Any] = []
+            if cls.ledger_name:
+                said, data, salts = row.build_entry()
+                entry = [said.model, said.object_id, data, salts]
+            values = [
+                convert(value) if convert else value
+                for value, convert in ((getattr(row, name), each) for name, each in columns(cls))
+            ]
+            with connection.cursor() as cursor:
+                cursor.execute(_insert_one(cls), [*values, *entry])
+                pk, recorded_at = cursor.fetchone()
             row.written(pk=pk, recorded_at=recorded_at)
-        if len(values) > 1:
-            sealed.record([(each, row.pk) for each, row in zip(built, rows, strict=False)])
+
+    @classmethod
+    def run(cls, statement: str, document: str, rows: Sequence[Self]) -> None:
+        """Insert rows by a statement of `many`."""
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [document])
+            for row, (pk, recorded_at) in zip(rows, cursor.fetchall(), strict=True):
+                row.written(pk=pk, recorded_at=recorded_at)
 
     def written(self, *, pk: int, recorded_at: datetime) -> None:
         """Take over what the database gave the row."""
@@ -206,8 +200,78 @@ def _insert_one(model: type[AppendOnly]) -> str:
 
 @cache
 def _insert_many(model: type[AppendOnly]) -> str:
-    arrays = ", ".join(f"%s::{kind}[]" for kind in column_types(model))
-    return (
-        f"INSERT INTO {model._meta.db_table} ({_names(model)})"  # noqa: S608
-        f" SELECT * FROM unnest({arrays}) RETURNING id, recorded_at"
+    return many(
+        model,
+        given=[name for name, _ in columns(model)],
+        row=", ".join(f'v."{name}"' for name, _ in columns(model)),
+        source="v",
     )
+
+
+def many(model: type[AppendOnly], *, given: Sequence[str], row: str, source: str) -> str:
+    """Return the statement that inserts rows, their entries and their salts from one document.
+
+    `given` are the columns that the document has, `row` the expressions of a row's columns, found
+    in `source`, where `v` is the document. It answers with each row's id and time, in their order.
+    """
+    types = dict(zip((name for name, _ in columns(model)), column_types(model), strict=True))
+    texts = {name for name in given if types.get(name) == "bytea"}
+    labels = [
+        f'"{name}" {"text" if name in texts else types.get(name, "bigint")}' for name in given
+    ]
+    picked = [
+        f'decode("{name}", \'base64\') AS "{name}"' if name in texts else f'"{name}"'
+        for name in given
+    ]
+    document = ", ".join([*labels, "entry_object text", "entry_data text", "entry_salts text"])
+    statement = (
+        "WITH v AS MATERIALIZED (SELECT"  # noqa: S608
+        f" nextval(pg_get_serial_sequence('{model._meta.db_table}', 'id')) AS new_id,"
+        f" {', '.join(picked)}, entry_object, entry_data, entry_salts"
+        f" FROM json_to_recordset(%s::json) AS d({document})),"
+        f" r AS (INSERT INTO {model._meta.db_table} (id, {_names(model)})"
+        f" SELECT v.new_id, {row} FROM {source} ORDER BY v.new_id RETURNING id, recorded_at)"
+    )
+    if model.ledger_name:
+        statement += (
+            ", e AS (INSERT INTO audit_entry (model, object_id, record_id, data)"  # noqa: S608
+            f" SELECT '{model.ledger_name}', entry_object, new_id, decode(entry_data, 'base64')"
+            " FROM v ORDER BY new_id RETURNING id, record_id),"
+            " s AS (INSERT INTO audit_salt (entry_id, salts)"
+            " SELECT e.id, decode(entry_salts, 'base64') FROM e JOIN v ON new_id = e.record_id)"
+        )
+    return statement + " SELECT id, recorded_at FROM r ORDER BY id"  # noqa: S608
+
+
+def documents(rows: Sequence[AppendOnly], given: Sequence[str]) -> str:
+    """Return what the statement of `many` takes: the given columns of the rows, and their entries.
+
+    Rows that enter the log have their entries built first, since a column may hold the hash.
+    """
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        entry: dict[str, Any] = {}
+        if row.ledger_name:
+            said, data, salts = row.build_entry()
+            entry = {
+                "entry_object": said.object_id,
+                "entry_data": _base64(data),
+                "entry_salts": _base64(salts),
+            }
+        found.append({name: _plain(getattr(row, name)) for name in given} | entry)
+    return json.dumps(found)
+
+
+def _base64(value: bytes) -> str:
+    return b2a_base64(value, newline=False).decode()
+
+
+def _plain(value: Any) -> Any:
+    """Return a column's value as JSON has it; what is JSON already stays."""
+    if value is None or type(value) in (str, int, bool, dict, list):
+        return value
+    if isinstance(value, bytes | memoryview):
+        return _base64(bytes(value))
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
