@@ -9,7 +9,7 @@ import structlog
 from django.db import transaction
 
 from approvals.models import OutboxItem
-from approvals.outbox import queue
+from approvals.outbox import circuits, queue
 from approvals.selectors import clock
 from approvals.services import (
     directory,
@@ -23,8 +23,8 @@ from approvals.services import (
 
 log = structlog.get_logger(__name__)
 
-#: Items that one task claims at a time, per lane.
-CLAIM = {"due": 50, "provisioning": 64, "notices": 20}
+#: Items that one task claims at a time, per lane whose work calls no target.
+CLAIM = {"due": 50, "notices": 20}
 
 
 def _remind(item: OutboxItem, now: datetime) -> None:
@@ -103,11 +103,33 @@ HANDLERS: dict[str, Handler] = {
 def work(lane: str, *, now: datetime | None = None) -> int:
     """Do what is due in a lane until nothing is; return how many items were worked on.
 
+    Targets are called one after another; a worker calls them side by side (`approvals.abreast`).
     `now` is for those who ask what will be due; else it is the database's clock, ever anew.
     """
-    total = 0
     tell: Clock = (lambda: now) if now else clock.now
-    while items := queue.claim(lane=lane, limit=CLAIM[lane], now=tell()):
+    if lane == "provisioning":
+        return _work_targets(tell)
+    return _work(lambda: queue.claim(lane=lane, limit=CLAIM[lane], now=tell()), tell)
+
+
+def _work_targets(tell: Clock) -> int:
+    total = 0
+    while True:
+        due = circuits.due_targets(lane="provisioning", now=tell())
+        worked = sum(work_target(target, tell) for target in due)
+        if not worked:
+            return total
+        total += worked
+
+
+def work_target(target: str, tell: Clock = clock.now) -> int:
+    """Do what is due at one target until nothing is; return how many items were worked on."""
+    return _work(lambda: circuits.claim(target, lane="provisioning", now=tell()), tell)
+
+
+def _work(claim: Callable[[], Sequence[OutboxItem]], tell: Clock) -> int:
+    total = 0
+    while items := claim():
         by_topic: dict[str, list[OutboxItem]] = defaultdict(list)
         for item in items:
             by_topic[item.topic].append(item)

@@ -11,7 +11,7 @@ from celery import shared_task
 from django.core.management import call_command
 from django.db import connection
 
-from approvals import handlers
+from approvals import abreast, handlers
 from approvals.outbox import queue
 from approvals.selectors import clock, due
 from approvals.services import asked, escalation, grants, handover, ledger_mail, ledger_watch
@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 LINGER_SECONDS = 10.0
 #: Seconds ahead that a sweep waits for rather than ends.
 AHEAD_SECONDS = 1.5
+#: Seconds between two steps while there is work: what comes due meanwhile shares a transaction.
+PACE_SECONDS = 0.015
 _ENDS_LOCK = 0x6A69_7465
 _DUE_LOCK = 0x6A69_7464
 _HOLD_LOCK = 0x6A69_7468
@@ -57,6 +59,7 @@ def _linger(step: Callable[[], bool], next_moment: Callable[[], datetime | None]
         if time.monotonic() >= leave_at:
             return True
         if worked:
+            time.sleep(PACE_SECONDS)
             continue
         next_at = next_moment()
         pause = (next_at - clock.now()) / timedelta(seconds=1) if next_at else AHEAD_SECONDS + 1
@@ -117,7 +120,7 @@ def _advance_levels(now: datetime) -> bool:
 @shared_task(name="work.provisioning")
 def work_provisioning() -> None:
     """Make and remove access at the targets until nothing is due."""
-    handlers.work("provisioning")
+    abreast.provision()
 
 
 @shared_task(name="work.notices")
@@ -169,6 +172,10 @@ WAKE = {
     "provisioning": (work_provisioning, "provisioning"),
     "notices": (work_notices, "notices"),
 }
+
+
+#: Seconds between two messages to lanes that are not in a hurry.
+WAKE_PAUSES = {"notices": 0.25}
 
 
 def wake(lane: str) -> None:

@@ -12,10 +12,10 @@ class JitportalConfig(AppConfig):
         """Connect the outbox to Celery where a broker is configured."""
         from django.conf import settings
 
-        from approvals import tasks
+        from approvals import tasks, waking
         from approvals.outbox import queue
         from jitportal import celery
 
         assert celery.app
         if settings.BROKER_URL:
-            queue.on_wake(tasks.wake)
+            queue.on_wake(waking.Waker(tasks.wake, pauses=tasks.WAKE_PAUSES).wake)

@@ -134,6 +134,7 @@ DATABASES["default"]["OPTIONS"] |= {
     },
     "connect_timeout": 5,
     "server_side_binding": True,
+    "prepare_threshold": 5,  # statements are constant; planning them each time is a third of them
     # A host that vanishes must not hold its locks until the operating system gives it up.
     "options": (
         "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3"
@@ -174,6 +175,9 @@ OUTBOX_LEASE = timedelta(
         60,
         "How long a worker may hold a piece of work before another one takes it over.",
     )
+)
+TARGET_CONCURRENCY = env.whole(
+    "TARGET_CONCURRENCY", 4, "Calls that one worker makes to one target at the same time.", least=1
 )
 STUCK_AFTER = timedelta(
     seconds=env.seconds(

@@ -9,11 +9,12 @@ from approvals.models.handover import Handover
 from approvals.models.pointer import Asked, CurrentRequest, Waiting
 from approvals.models.request import AccessRequest
 from approvals.models.signin import SignIn
-from approvals.outbox.models import OutboxItem
+from approvals.outbox.models import Circuit, OutboxItem
 
 __all__ = [
     "AccessRequest",
     "Asked",
+    "Circuit",
     "CurrentRequest",
     "Decision",
     "Entitlement",

@@ -22,11 +22,14 @@ LANES = ("due", "provisioning", "notices")
 #: Seconds of the longest wait between two tries.
 BACKOFF_MOST_SECONDS = 3600
 
-_PUT = (
-    "INSERT INTO approvals_outboxitem"
-    " (topic, lane, key, payload, not_before, attempts, last_error, created_at)"
-)
-_PLACES = "(%s, %s, %s, %s::jsonb, %s, 0, '', statement_timestamp())"
+_PUT = """
+INSERT INTO approvals_outboxitem
+    (topic, lane, target, key, payload, not_before, attempts, last_error, created_at)
+SELECT topic, lane, target, key, payload, not_before, 0, '', statement_timestamp()
+FROM json_to_recordset(%s::json) AS d(
+    topic text, lane text, target text, key text, payload jsonb, not_before timestamptz)
+RETURNING id
+"""
 _CLAIM = """
 UPDATE approvals_outboxitem SET leased_until = %(until)s, attempts = attempts + 1
 WHERE id IN (
@@ -37,8 +40,10 @@ WHERE id IN (
             SELECT FROM approvals_outboxitem earlier
             WHERE earlier.key = o.key AND earlier.key <> '' AND earlier.id < o.id))
     ORDER BY o.not_before, o.id LIMIT %(limit)s FOR UPDATE OF o SKIP LOCKED)
-RETURNING *
+RETURNING id, topic, lane, target, key, payload, not_before, leased_until, attempts,
+    first_failed_at, last_error, created_at
 """
+_CLAIM_OF_TARGET = _CLAIM.replace("WHERE o.lane", "WHERE o.target = %(target)s AND o.lane")
 
 _wake: Callable[[str], None] | None = None
 
@@ -79,11 +84,17 @@ def item(
     *,
     now: datetime,
     key: str = "",
+    target: str = "",
     not_before: datetime | None = None,
 ) -> OutboxItem:
     """Return an unsaved item, for `put_many`."""
     return OutboxItem(
-        topic=topic, lane=lane, key=key, payload=payload, not_before=not_before or now
+        topic=topic,
+        lane=lane,
+        key=key,
+        target=target,
+        payload=payload,
+        not_before=not_before or now,
     )
 
 
@@ -93,15 +104,19 @@ def put_many(items: Iterable[OutboxItem]) -> list[OutboxItem]:
     rows = list(items)
     if not rows:
         return rows
+    document = [
+        {
+            "topic": row.topic,
+            "lane": row.lane,
+            "target": row.target,
+            "key": row.key,
+            "payload": row.payload,
+            "not_before": row.not_before.isoformat(),
+        }
+        for row in rows
+    ]
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"{_PUT} VALUES {', '.join([_PLACES] * len(rows))} RETURNING id",
-            [
-                value
-                for row in rows
-                for value in (row.topic, row.lane, row.key, json.dumps(row.payload), row.not_before)
-            ],
-        )
+        cursor.execute(_PUT, [json.dumps(document)])
         for row, (pk,) in zip(rows, cursor.fetchall(), strict=True):
             row.pk = pk
             row._state.adding = False
@@ -110,14 +125,21 @@ def put_many(items: Iterable[OutboxItem]) -> list[OutboxItem]:
     return rows
 
 
-def claim(*, lane: str, limit: int, now: datetime) -> list[OutboxItem]:
-    """Lease up to `limit` items that are due, the oldest of each key only.
+def claim(*, lane: str, limit: int, now: datetime, target: str | None = None) -> list[OutboxItem]:
+    """Lease up to `limit` items that are due, the oldest of each key only; of `target` if given.
 
     Two workers never hold the same item within a lease's time.
     """
     with transaction.atomic():
         rows = OutboxItem.objects.raw(
-            _CLAIM, {"lane": lane, "limit": limit, "now": now, "until": now + settings.OUTBOX_LEASE}
+            _CLAIM if target is None else _CLAIM_OF_TARGET,
+            {
+                "lane": lane,
+                "limit": limit,
+                "now": now,
+                "until": now + settings.OUTBOX_LEASE,
+                **({} if target is None else {"target": target}),
+            },
         )
         return sorted(rows, key=lambda row: row.pk)
 

@@ -107,6 +107,7 @@ def item(topic: str, record: AccessRequest, *, now: datetime, **payload: bool) -
         {"request_id": str(record.request_id), **payload},
         now=now,
         key=leases.key(record),
+        target=record.resource_name,
     )
 
 

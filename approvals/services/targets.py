@@ -25,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 #: Calls that one task makes at the same time.
 CONCURRENCY = 16
-#: Of these, calls to one resource at the same time.
-PER_RESOURCE = 4
 
 
 class Answer(Protocol):
@@ -60,6 +58,7 @@ class Outcome:
     error: str = ""
     permanent: bool = False
     handover: Sequence[handovers.Given] = field(default=(), repr=False)
+    tried: bool = True
 
     def attempt(self, number: int) -> grants.Attempt:
         """Return it as the record of an attempt."""
@@ -147,7 +146,7 @@ class _Calls:
         for row in rows:
             self._waiting[row[1].resource_name].append(row)
         for resource in list(self._waiting):
-            for _ in range(PER_RESOURCE):
+            for _ in range(settings.TARGET_CONCURRENCY):
                 self._launch(resource)
 
     def _launch(self, resource: str) -> None:
@@ -192,4 +191,5 @@ def _untried(failed: Outcome) -> Outcome:
         failed.started_at,
         failed.seconds,
         error=f"Not tried, because the target just failed: {failed.error}",
+        tried=False,
     )

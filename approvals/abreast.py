@@ -1,0 +1,68 @@
+"""Works at several targets at once, each at its own pace, so that a slow one delays no other.
+
+One worker process has one set of targets that it works at; several processes share the items by
+their leases.
+"""
+
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+import structlog
+from django.db import connection
+
+from approvals import handlers
+from approvals.outbox import circuits
+from approvals.selectors import clock
+
+log = structlog.get_logger(__name__)
+
+#: Targets that one process works at at the same time.
+TARGETS = 16
+#: Seconds between two looks for other targets, while some take long.
+LOOK_SECONDS = 0.2
+
+_busy: set[str] = set()
+_guard = threading.Lock()
+
+
+def provision() -> None:
+    """Make and remove access until nothing is due at any target that another call isn't at."""
+    flying: dict[Future[int], str] = {}
+    settled: set[str] = set()
+    with ThreadPoolExecutor(TARGETS) as pool:
+        while True:
+            due = circuits.due_targets(lane="provisioning", now=clock.now())
+            for target in due:
+                if target not in settled and len(flying) < TARGETS and _take(target):
+                    flying[pool.submit(_work, target)] = target
+            if not flying:
+                return
+            done, _ = wait(flying, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            if not done:
+                connection.close()  # to the pool: others have more use for it meanwhile
+                settled.clear()
+            for future in done:
+                target = flying.pop(future)
+                if not future.result():
+                    settled.add(target)  # what is due there waits for something else
+
+
+def _take(target: str) -> bool:
+    with _guard:
+        if target in _busy:
+            return False
+        _busy.add(target)
+        return True
+
+
+def _work(target: str) -> int:
+    """Return how many items were worked on; 0 also when that broke."""
+    try:
+        return handlers.work_target(target)
+    except Exception:
+        log.exception("target.broken", target=target)
+        return 0
+    finally:
+        with _guard:
+            _busy.discard(target)
+        connection.close()

@@ -1,0 +1,154 @@
+"""A target that keeps failing is left alone for a while; no other one's work waits for it."""
+
+import threading
+import time
+
+import pytest
+
+from approvals import abreast, handlers
+from approvals.models import AccessRequest, Circuit, Entitlement, GrantEvent, OutboxItem, Resource
+from approvals.outbox import circuits
+from approvals.selectors import clock
+from approvals.services import grants
+from tests.connectors.noop import Noop
+from tests.world import World
+
+
+def work() -> None:
+    handlers.work("provisioning", now=clock.now())
+
+
+def later() -> None:
+    """Work at the moment when the target's pause, and those of what waits for it, are over."""
+    waiting = OutboxItem.objects.filter(target="orders-db").order_by("not_before")
+    moments = [item.not_before for item in waiting[:1]]
+    moments += [row.open_until for row in Circuit.objects.all() if row.open_until]
+    handlers.work("provisioning", now=max([clock.now(), *moments]))
+
+
+@pytest.fixture
+def other(world: World) -> Entitlement:
+    """An entitlement of another target, under the policy that approves by itself."""
+    resource = Resource.objects.create(name="wiki", connector="noop", owner=world.carol)
+    return Entitlement.objects.create(
+        resource=resource,
+        name="editor",
+        risk="low",
+        policy=world.read.policy,
+        settings={"name": "wiki-editor"},
+    )
+
+
+def tries(request: AccessRequest) -> int:
+    return GrantEvent.objects.filter(request_id=request.request_id).count()
+
+
+def opened(world: World, noop: Noop) -> AccessRequest:
+    """Return a request whose target has failed until its circuit opened."""
+    noop.control(fail="transient")
+    request = world.approved()
+    for _ in range(circuits.FAILURES_TO_OPEN):
+        later()
+    assert tries(request) == circuits.FAILURES_TO_OPEN
+    assert Circuit.objects.get(target="orders-db").open_until is not None
+    return request
+
+
+def test_failures_in_a_row_open_the_circuit_of_that_target_alone(
+    world: World, noop: Noop, other: Entitlement
+) -> None:
+    opened(world, noop)
+    noop.control()
+    calls = len(noop.calls())
+    behind = world.ask(by=world.carol, what=world.read)
+    elsewhere = world.ask(by=world.carol, what=other)
+    work()
+    assert world.newest(elsewhere).state == "active"
+    assert world.newest(behind).state == "approved"
+    assert [call["entitlement"] for call in noop.calls()[calls:]] == ["wiki-editor"] * 2
+    waiting = OutboxItem.objects.get(
+        payload__request_id=str(behind.request_id), lane="provisioning"
+    )
+    assert waiting.attempts == 0
+    assert waiting.not_before == Circuit.objects.get().open_until
+
+
+def test_one_probe_after_the_pause_and_all_at_once_when_it_succeeds(
+    world: World, noop: Noop
+) -> None:
+    first = opened(world, noop)
+    others = [world.ask(by=who, what=world.read) for who in (world.carol, world.dan)]
+    work()
+    calls = len(noop.calls())
+    later()
+    assert len(noop.calls()) == calls + 1, "one probe, and the rest waits"
+    assert Circuit.objects.get().failures == circuits.FAILURES_TO_OPEN + 1
+    noop.control()
+    later()
+    assert not Circuit.objects.exists()
+    work()
+    assert {world.newest(row).state for row in [first, *others]} == {"active"}
+
+
+def test_one_access_that_fails_while_others_work_opens_nothing(world: World, noop: Noop) -> None:
+    noop.control(fail="transient", only_login="alice")
+    failing = world.approved()
+    for person in (world.carol, world.dan, world.bob):
+        later()
+        if person is not world.bob:
+            world.ask(by=person, what=world.read)
+            work()
+    assert tries(failing) == 3
+    assert Circuit.objects.get().open_until is None
+    assert Circuit.objects.get().failures == 1
+
+
+def test_a_refusal_for_good_is_an_answer(world: World, noop: Noop) -> None:
+    opened(world, noop)
+    noop.control(fail="permanent")
+    later()
+    assert not Circuit.objects.exists()
+
+
+def test_an_operator_may_have_it_probed_at_once(world: World, noop: Noop) -> None:
+    request = opened(world, noop)
+    noop.control()
+    assert circuits.retry("orders-db", now=clock.now())
+    work()
+    assert world.newest(request).state == "active"
+    assert not circuits.retry("orders-db", now=clock.now())
+
+
+def test_removals_outlive_the_outage(world: World, noop: Noop) -> None:
+    active = world.active()
+    opened_by = world.ask(by=world.carol, what=world.read)
+    noop.control(fail="transient")
+    grants.end(actor=world.alice, request_id=active.request_id, now=clock.now())
+    for _ in range(8):
+        later()
+    assert world.newest(active).state == "revoking"
+    assert Circuit.objects.get().failures >= 6
+    noop.control()
+    later()
+    work()
+    assert world.newest(active).state == "revoked"
+    assert world.newest(opened_by).state == "active"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slow_target_delays_no_other(world: World, noop: Noop, other: Entitlement) -> None:
+    noop.control(before_seconds=3, only_login="alice")
+    slow = world.approved()
+    runner = threading.Thread(target=abreast.provision)
+    runner.start()
+    try:
+        time.sleep(0.5)
+        quick = world.ask(by=world.carol, what=other)
+        begun = time.monotonic()
+        while world.newest(quick).state != "active" and time.monotonic() - begun < 10:
+            time.sleep(0.02)
+        assert world.newest(quick).state == "active"
+        assert world.newest(slow).state == "approved", "the slow one is still being called"
+    finally:
+        runner.join(30)
+    assert world.newest(slow).state == "active"
