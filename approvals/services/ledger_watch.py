@@ -24,6 +24,8 @@ _LETTERS: dict[tuple[str, bool], Callable[[letters.AlarmCase], Letter]] = {
     (Alarm.Kind.STALE, False): letters.fresh,
     (Alarm.Kind.FORK, True): letters.forked,
     (Alarm.Kind.FORK, False): letters.agreed,
+    (Alarm.Kind.DAMAGE, True): letters.damaged,
+    (Alarm.Kind.DAMAGE, False): letters.whole,
 }
 
 
@@ -51,7 +53,7 @@ def watch(*, now: datetime) -> list[Alarm]:
 
 def _readers(kind: str) -> list[User]:
     found = {person.pk: person for person in people.operators()}
-    if kind == Alarm.Kind.FORK:
+    if kind in (Alarm.Kind.FORK, Alarm.Kind.DAMAGE):
         found |= {person.pk: person for person in people.compliance()}
     return [found[pk] for pk in sorted(found)]
 

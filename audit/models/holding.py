@@ -83,6 +83,7 @@ class Alarm(AppendOnly):
 
         STALE = "stale", "Entries are not sealed, or no checkpoint is signed"
         FORK = "fork", "An outside holder holds another history"
+        DAMAGE = "damage", "Verification found records that are not what was sealed"
 
     kind = models.CharField(max_length=10, choices=Kind.choices)
     raised = models.BooleanField()

@@ -21,7 +21,7 @@ from audit.domain import tiles, verifier
 from audit.domain.lines import Malformed
 from audit.domain.policy import Policy
 from audit.domain.tiles import WIDTH, Tile
-from audit.models import Checkpoint, Log
+from audit.models import Checkpoint, Holding, Log
 from audit.selectors import log as reads
 from audit.selectors import payloads, policies, proofs
 
@@ -32,6 +32,7 @@ README = """\
 Verify: python3 verifier.py export . --policy POLICY --old CHECKPOINT (Python 3.11, cryptography)
 POLICY and CHECKPOINT are the log's key and an earlier checkpoint that you hold from elsewhere: those in this folder vouch only for themselves.
 The tiles are in the C2SP tlog-tiles format: other tools read them as well. All of it must verify; one bad record is named and ends with status 1.
+timestamps/ holds what timestamp authorities signed (RFC 3161): openssl ts -verify -token_in -in NAME.tst -data NAME.note -CAfile ROOTS
 """  # noqa: E501
 
 #: Called with how many leaves are written and how many there are.
@@ -91,6 +92,7 @@ def export(
         if with_payloads:
             lines = _write_payloads(folder, log, found.size, lambda n: progress(n, found.size))
             _write_later_erasures(folder, log)
+    _write_timestamps(folder, log, found.size)
     _write(folder / "README.txt", README.encode())
     _write(folder / "verifier.py", Path(verifier.__file__).read_bytes())
     _write(folder / "checkpoint", message)
@@ -297,6 +299,18 @@ def _write_later_erasures(folder: Path, log: Log) -> None:
         name = f"{reads.key_id(logs[each])}-{index:012}"
         _write(folder / "later" / f"{name}.tlog-proof", proven.proof)
         _write(folder / "later" / f"{name}.entry.json", proven.entry)
+
+
+def _write_timestamps(folder: Path, log: Log, size: int) -> None:
+    """Write each authority's newest token, and the checkpoint's note that it is a timestamp of."""
+    took = Holding.objects.filter(
+        log=log, size__lte=size, kind=Holding.Kind.TIMESTAMP, state__in=Holding.TOOK
+    )
+    for token in took.order_by("holder", "-size", "-id").distinct("holder"):
+        note = Checkpoint.objects.get(log=log, size=token.size)
+        name = "".join(each if each.isalnum() or each in "-." else "-" for each in token.holder)
+        _write(folder / "timestamps" / f"{name}-{token.size}.tst", bytes(token.evidence))
+        _write(folder / "timestamps" / f"{name}-{token.size}.note", bytes(note.note))
 
 
 def _remove_outgrown(folder: Path, *, before: int, size: int) -> None:

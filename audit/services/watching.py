@@ -8,16 +8,19 @@ from datetime import datetime
 import structlog
 from django.db import connection, transaction
 
-from audit.models import Alarm
+from audit.models import Alarm, Verification
 from audit.selectors import holders, staleness
 from audit.selectors.holders import State
 
 log = structlog.get_logger(__name__)
 
 _LOCK = 0x6A697477
+#: Problems that an alarm names.
+SHOWN = 5
 _OVER = {
     Alarm.Kind.STALE: "The ledger keeps up again.",
     Alarm.Kind.FORK: "No outside holder contradicts the log any more.",
+    Alarm.Kind.DAMAGE: "The last verification found nothing wrong.",
 }
 
 
@@ -64,7 +67,18 @@ def _trouble(now: datetime) -> dict[Alarm.Kind, str]:
     return {
         Alarm.Kind.STALE: stale.text if stale else "",
         Alarm.Kind.FORK: " ".join(f"{it.name}: {it.error}." for it in forks),
+        Alarm.Kind.DAMAGE: _damage(),
     }
+
+
+def _damage() -> str:
+    """Return what the last verification of the database found wrong; "" for nothing."""
+    last = Verification.objects.order_by("-finished_at", "-id").first()
+    if last is None or last.outcome == Verification.Outcome.VERIFIED:
+        return ""
+    more = last.problem_count - len(last.problems[:SHOWN])
+    lines = [each["sentence"] for each in last.problems[:SHOWN]]
+    return "\n".join(lines + ([f"And {more} more."] if more > 0 else []))
 
 
 _EVENTS = {
@@ -72,4 +86,6 @@ _EVENTS = {
     (Alarm.Kind.STALE, False): "ledger.fresh",
     (Alarm.Kind.FORK, True): "ledger.forked",
     (Alarm.Kind.FORK, False): "ledger.agreed",
+    (Alarm.Kind.DAMAGE, True): "ledger.damaged",
+    (Alarm.Kind.DAMAGE, False): "ledger.whole",
 }

@@ -19,7 +19,7 @@ from audit.models import Checkpoint, Holding, Log, MutationBlocked
 from audit.selectors import clock, holders
 from audit.selectors import log as reads
 from audit.selectors.holders import State
-from audit.services import holding, posting, timestamping, witnessing
+from audit.services import exporting, holding, posting, timestamping, witnessing
 from tests.audit import outside
 from tests.audit.outside import Authority, Reply, Witness, serving
 from tests.audit.sealer import new_signer, seal
@@ -392,6 +392,18 @@ def test_an_authority_timestamps_the_note_and_openssl_accepts_it(
     assert (found.state, found.size) == (State.ALIVE, last.size)
     assert found.name.endswith("/tsr")
     assert timestamping.hold(now=clock.now()) == [], "it has this one"
+
+
+def test_an_export_carries_the_tokens_and_what_they_are_of(
+    made: Log, tsa: outside._Server, authority: Authority, tmp_path: Path
+) -> None:
+    timestamping.hold(now=clock.now())
+    exporting.export(tmp_path / "export", log=made)
+    [token] = (tmp_path / "export" / "timestamps").glob("*.tst")
+    note = token.with_suffix(".note").read_bytes()
+    assert note == bytes(newest(made).note)
+    assert "secret" not in token.name
+    assert authority.verifies(token=token.read_bytes(), data=note)
 
 
 def test_without_certificates_a_token_is_kept_and_said_to_be_unverified(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import resource
@@ -38,6 +39,7 @@ def run(ground: Ground, *, quick: bool) -> list[Row]:
         "writes": lambda: _writes(ground, quick=quick),
         "merge_delay": lambda: _merge_delay(ground, seconds=8 if quick else 60),
         "sealing": lambda: _sealing(ground, entries=20_000 if quick else 200_000),
+        "database": lambda: _database(ground, seconds=5 if quick else 40),
         "offline": lambda: _offline(ground, entries=20_000 if quick else 1_000_000),
     }
     wanted = os.environ.get("BENCH_PART", "")
@@ -158,6 +160,41 @@ def _sealing(ground: Ground, *, entries: int) -> list[Row]:
     return [
         row("ledger.sealing", entries / taken, "entries/s"),
         row("ledger.sealing.memory", peak / 1024, "MB"),
+    ]
+
+
+def _database(ground: Ground, *, seconds: float) -> list[Row]:
+    """The live database held to its log, as the nightly run does: real requests, all sealed."""
+    ground.say("ledger: verification of the database")
+    with ground.database("bench_ledger") as database, ExitStack() as stack:
+        more = {"DJANGO_SETTINGS_MODULE": "jitportal.settings"}
+        children = [
+            stack.enter_context(ground.child(lifecycle.MODULE, database, **more)) for _ in "12"
+        ]
+        children[0].ask(do="prepare")
+        lifecycle.load(children, seconds)
+        found: dict[int, dict[str, float]] = {}
+        for role, *command in (
+            (roles.SEALER, "ledger_seal", "--once"),
+            (roles.AUDITOR, "ledger_verify", "--json"),
+            (roles.AUDITOR, "ledger_verify", "--json", "--jobs", "2"),
+        ):
+            begun = time.monotonic()
+            answer = subprocess.run(
+                [sys.executable, "manage.py", *command],
+                cwd=CHECKOUT,
+                env=ground.environment(database, role=role, LEDGER_KEY=KEY, LEDGER_ORIGIN=ORIGIN),
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+            if role == roles.AUDITOR:
+                taken = time.monotonic() - begun
+                entries = json.loads(answer.stdout)["entries"]
+                found[2 if "2" in command else 1] = {"entries": entries, "rate": entries / taken}
+    return [
+        row("ledger.database", found[1]["rate"], "entries/s"),
+        row("ledger.database.two_processes", found[2]["rate"], "entries/s"),
+        row("ledger.database.entries", found[1]["entries"], "entries"),
     ]
 
 

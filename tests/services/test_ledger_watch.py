@@ -19,7 +19,7 @@ from approvals.services import ledger_watch
 from audit.domain import note
 from audit.domain.cosignature import Cosigner
 from audit.domain.note import LogSigner
-from audit.models import Alarm, Checkpoint, Holding, Log
+from audit.models import Alarm, Checkpoint, Holding, Log, Verification
 from audit.selectors import log as reads
 from audit.selectors import staleness
 from audit.services import holding, sealing
@@ -136,6 +136,47 @@ def test_the_alarm_is_told_once_and_so_is_its_end(
     ]  # fmt: skip
     events = [(it["event"], it["log_level"]) for it in logs if it["event"].startswith("ledger.")]
     assert events == [("ledger.stale", "error"), ("ledger.fresh", "info")]
+
+
+def verified(*problems: str) -> None:
+    """Write down how a verification came out, as a run of it does."""
+    now = clock.now()
+    Verification(
+        started_at=now,
+        finished_at=now,
+        by="nightly",
+        log="a",
+        size=1,
+        root=bytes(32),
+        outcome="problems" if problems else "verified",
+        problem_count=len(problems),
+        problems=[{"sentence": each} for each in problems],
+        entries=1,
+    ).save()
+
+
+def test_what_verification_finds_alarms_operators_and_compliance(
+    made: Log, world: World, settings: Any
+) -> None:
+    with mail_server(settings) as server:
+        for problems in (
+            (),
+            ("leaf 7: changed", *(f"leaf {n}" for n in range(20, 29))),
+            ("leaf 7",),
+        ):
+            verified(*problems)
+            ledger_watch.watch(now=clock.now())
+            handlers.work("notices", now=clock.now())
+        assert {mail["To"] for mail in server.mails} == {"admin@example.com", "dora@example.com"}
+        assert len(server.mails) == 2, "once each, though it was found twice"
+        part = server.mails[0].get_body(("plain",))
+        assert part is not None
+        assert "leaf 7: changed" in part.get_content()
+        assert "And 5 more." in part.get_content()
+        verified()
+        ledger_watch.watch(now=clock.now())
+        handlers.work("notices", now=clock.now())
+    assert told(to="dora") == ["ledger_damage", "ledger_damage_over"]
 
 
 def test_the_next_episode_alarms_again(

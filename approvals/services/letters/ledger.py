@@ -156,3 +156,41 @@ def agreed(case: AlarmCase) -> Letter:
         action="See the outside holders",
         url=case.url,
     )
+
+
+def damaged(case: AlarmCase) -> Letter:
+    """Alarm operators and compliance: the database is not what was sealed."""
+    return Letter(
+        subject="Alarm: records are not what the ledger sealed",
+        eyebrow=f"Ledger · found at {case.clock.exactly(case.began_at)}",
+        headline="Verification found records that were changed, added or removed",
+        quote=case.text,
+        quoted="What was found first",
+        paragraphs=(
+            "The application can't do this: somebody with more rights on the database did, or its "
+            "storage is damaged. Keep the database as it is, and copy it, before anything is "
+            "mended.",
+            "`manage.py ledger_verify` names every record. What the portal shows of those named "
+            "here is not evidence until that is explained.",
+        ),
+        silence="You get this alarm once, and another mail when it is over.",
+        why=case.why,
+        action="See the last verification",
+        url=case.url,
+    )
+
+
+def whole(case: AlarmCase) -> Letter:
+    """Tell that a later verification found nothing, which does not explain the earlier one."""
+    return Letter(
+        subject="Over: the last verification found nothing wrong",
+        eyebrow=f"Ledger · the problems were found at {case.clock.exactly(case.began_at)}",
+        headline="The last verification found nothing wrong",
+        paragraphs=(
+            "If you don't know what the problems came from, keep looking: whoever could change "
+            "records could also change them back.",
+        ),
+        why=case.why,
+        action="See the last verification",
+        url=case.url,
+    )
