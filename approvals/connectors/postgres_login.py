@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import secrets as random
 import shlex
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from time import perf_counter
@@ -40,7 +41,12 @@ from approvals.connectors import postgres_login_catalog as logins
 from approvals.connectors import postgres_login_removal as removal
 from approvals.connectors import postgres_login_settings as settings
 from approvals.connectors.postgres_login_settings import Target
-from approvals.connectors.postgres_session import Session, parameters, session
+from approvals.connectors.postgres_session import (
+    Session,
+    milliseconds_since,
+    parameters,
+    session,
+)
 from approvals.connectors.protocol import (
     ConnectorError,
     Field,
@@ -137,6 +143,7 @@ class PostgresLogin:
         decide on.
         """
         target = Target.read(spec)
+        begun = time.monotonic()
         closed = 0
         refused: list[str] = []
         with session(dsn=spec.secret, database=target.database) as connection:
@@ -147,6 +154,7 @@ class PostgresLogin:
                 role = catalog.find_role(connection, name=target.role)
                 for one in found:
                     refused += removal.shut(connection, login=one.login, role=role)
+            refused_after_ms = milliseconds_since(begun)
             # Those that could not be shut lose their sessions too.
             for one in found:
                 closed += catalog.close_sessions(connection, login=one.login)
@@ -159,6 +167,7 @@ class PostgresLogin:
                 "granted": False,
                 "removed": bool(found),
                 "removed_logins": [one.login.name for one in found],
+                "refused_after_ms": refused_after_ms,
             }
         return Receipt(detail=detail, sessions_closed=closed)
 

@@ -27,6 +27,7 @@ owns anything (`role_owns_objects`). A role or login that was renamed counts as 
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -38,7 +39,12 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from approvals.connectors import postgres_catalog as catalog
-from approvals.connectors.postgres_session import Session, parameters, session
+from approvals.connectors.postgres_session import (
+    Session,
+    milliseconds_since,
+    parameters,
+    session,
+)
 from approvals.connectors.protocol import (
     ConnectorError,
     Field,
@@ -159,6 +165,7 @@ class PostgresRole:
         TransientError also when sessions did not end in time, with the membership removed.
         """
         target = _Target.read(spec)
+        begun = time.monotonic()
         with session(dsn=spec.secret, database=target.database) as connection:
             with connection.transaction():
                 catalog.lock_pair(connection, role=target.role, login=target.login)
@@ -173,6 +180,7 @@ class PostgresRole:
                     usable = [row for row in rows if row.usable]
                     refused = _take(connection, role=role, login=login, rows=usable)
                     removed = len(usable) > len(refused)
+            refused_after_ms = milliseconds_since(begun)
             if refused:
                 raise PermanentError(
                     f'"{target.login}" still holds "{target.role}": {"; ".join(refused)}. Revoke '
@@ -182,6 +190,7 @@ class PostgresRole:
                 **_facts(connection, target),
                 "granted": False,
                 "removed": removed,
+                "refused_after_ms": refused_after_ms,
             }
             if login is None:
                 detail["reason"] = f'There is no login "{target.login}" any more.'

@@ -7,6 +7,7 @@ targets of this kind.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -145,3 +146,8 @@ def statement_error(error: psycopg.Error, *, secret: str | None) -> ConnectorErr
             "role: GRANT role TO login WITH ADMIN OPTION."
         )
     return PermanentError(f"PostgreSQL refused: {said} [{state}].")
+
+
+def milliseconds_since(begun: float) -> int:
+    """Return how long ago a moment of `time.monotonic()` was, in whole milliseconds."""
+    return round((time.monotonic() - begun) * 1000)

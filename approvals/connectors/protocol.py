@@ -85,6 +85,8 @@ class Receipt:
     """What the target confirmed: facts for the record, JSON-safe and without secrets."""
 
     detail: dict[str, Any]
+    """Of a removal, `refused_after_ms` is when the target refused new use, counted from the call's
+    beginning, where that is before open sessions are closed."""
     sessions_closed: int = 0
     handover: tuple[Handover, ...] = field(default=(), repr=False)
     """Beside the record, kept sealed until it is shown or the grant ends."""

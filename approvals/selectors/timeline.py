@@ -36,6 +36,8 @@ class Removal:
     sessions_closed: int
     attempts: int
     error: str
+    login_lag: timedelta | None = None
+    """From due to when the target refused new use; None where it is known of the whole only."""
     kept_by: str = ""
     """The request that holds the same access, so that the target keeps it."""
 
@@ -48,6 +50,11 @@ class Removal:
     def lag_words(self) -> str:
         """Return the lag in words; nothing before it is confirmed."""
         return "" if self.lag is None else lag_words(self.lag)
+
+    @property
+    def login_lag_words(self) -> str:
+        """Return the lag of new use in words; nothing where it isn't known apart."""
+        return "" if self.login_lag is None else lag_words(self.login_lag)
 
 
 class History(NamedTuple):
@@ -318,6 +325,21 @@ def lag_words(lag: timedelta) -> str:
     return f"{milliseconds / 1_000:.1f} s" if milliseconds < 10_000 else words(lag)
 
 
+def _login_lag(newest: AccessRequest, events: Sequence[GrantEvent]) -> timedelta | None:
+    """Return how long after it was due new use was refused, where the target told."""
+    receipt = newest.detail.get("receipt")
+    if newest.removal_due_at is None or not isinstance(receipt, dict):
+        return None
+    if receipt.get("refused_at_end"):
+        return timedelta(0)
+    removed = [event for event in events if event.kind == GrantEvent.Kind.REMOVED]
+    after = receipt.get("refused_after_ms")
+    if not removed or not isinstance(after, int):
+        return None
+    refused_at = removed[-1].started_at + timedelta(milliseconds=after)
+    return max(timedelta(0), refused_at - newest.removal_due_at)
+
+
 def _removal(newest: AccessRequest, events: Sequence[GrantEvent]) -> Removal | None:
     if newest.removal_due_at is None:
         return None
@@ -332,5 +354,6 @@ def _removal(newest: AccessRequest, events: Sequence[GrantEvent]) -> Removal | N
         sessions_closed=int(newest.detail.get("sessions_closed") or 0),
         attempts=len(tries),
         error=tries[-1].error if tries else "",
+        login_lag=_login_lag(newest, events),
         kept_by=str(newest.detail["receipt"].get("covered_by")) if _is_kept(newest) else "",
     )

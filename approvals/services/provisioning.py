@@ -5,7 +5,7 @@ connectors are idempotent, and the records are written under the request's lock.
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,27 +15,28 @@ from django.conf import settings
 from django.db import transaction
 
 from approvals.connectors import registry, secrets
-from approvals.connectors.protocol import (
-    ConnectorError,
-    GrantSpec,
-    Health,
-    Receipt,
-    Step,
-)
+from approvals.connectors.protocol import ConnectorError, GrantSpec, Health, Receipt, Step
 from approvals.domain.refusals import NotFound
-from approvals.domain.states import State
+from approvals.domain.states import EndReason, State
 from approvals.models import AccessRequest, GrantEvent, OutboxItem, Resource
-from approvals.outbox import circuits, queue
+from approvals.outbox import queue
 from approvals.selectors import clock, leases, people
 from approvals.selectors import requests as reads
-from approvals.services import grants, handover, notices, recording, ssh_keys, starts, targets
+from approvals.services import (
+    grants,
+    handover,
+    isolation,
+    notices,
+    recording,
+    ssh_keys,
+    starts,
+    targets,
+)
 
 log = structlog.get_logger(__name__)
 
 #: A grant that keeps failing for now is given up after this; a removal never is.
 GIVE_UP_AFTER = timedelta(hours=24)
-#: What was not tried because its target just failed waits this long, or for the target's circuit.
-UNTRIED_PAUSE = timedelta(seconds=1)
 
 
 def apply(items: Sequence[OutboxItem]) -> None:
@@ -52,30 +53,9 @@ def apply(items: Sequence[OutboxItem]) -> None:
         except Exception as error:  # what can't be read of one must not keep back the others
             log.exception("grant.unreadable", item=item.pk)
             queue.failed(item, error=f"{type(error).__name__}: {error}", now=clock.now())
-    for done in _call(due, _granting(due)):
+    for done in isolation.call(due, _granting(due)):
         for item, record, outcome in done:
             _applied(item, record, outcome)
-
-
-def _call(rows: Sequence[targets.Row], action: targets.Action) -> Iterator[list[targets.Done]]:
-    """Call the targets; yield what was tried, give back what was not, and note who failed."""
-    for done in targets.call(rows, action):
-        now = clock.now()
-        tried = [row for row in done if row[2].tried]
-        failed = {
-            item.target: outcome.error
-            for item, _, outcome in tried
-            if outcome.error and not outcome.permanent
-        }
-        circuits.note(
-            failed=failed,
-            worked={item.target for item, _, o in tried if not o.error or o.permanent},
-            now=now,
-        )
-        for item, _, outcome in done:
-            if not outcome.tried:
-                queue.postpone(item, until=now + UNTRIED_PAUSE)
-        yield tried
 
 
 def _is_ready(item: OutboxItem, record: AccessRequest | None) -> bool:
@@ -148,7 +128,7 @@ def ready(items: Sequence[OutboxItem]) -> None:
             _undo(item, certain=True)
         else:
             queue.done([item])
-    for done in _call(wanted, _granting(wanted)):
+    for done in isolation.call(wanted, _granting(wanted)):
         for item, record, outcome in done:
             _made_ready(item, record, outcome)
 
@@ -205,7 +185,7 @@ def withdraw(items: Sequence[OutboxItem]) -> None:
         else:
             due.append((item, record))
     due = _without_covered(due)
-    for done in _call(due, _revoke):
+    for done in isolation.call(due, _revoke):
         now = clock.now()
         good = [row for row in done if not row[2].error]
         with transaction.atomic():
@@ -267,7 +247,7 @@ def cleanup(items: Sequence[OutboxItem]) -> None:
         held = leases.covers(record for _, record in due)
         queue.done([item for item, record in due if record.request_id in held])
     due = [row for row in due if row[1].request_id not in held]
-    for done in _call(due, _revoke):
+    for done in isolation.call(due, _revoke):
         for item, record, outcome in done:
             now = clock.now()
             if not outcome.error:
@@ -330,6 +310,9 @@ def _granting(rows: Sequence[tuple[OutboxItem, AccessRequest]]) -> targets.Actio
 def _revoke(record: AccessRequest, now: datetime) -> Receipt:
     connector, spec = _spec(record, now=now)
     receipt: Receipt = connector.revoke(spec)
+    if connector.ends_at_target and record.end_reason == EndReason.TIME:
+        # The target has refused new use since the end, whenever it was asked to remove it.
+        return replace(receipt, detail=receipt.detail | {"refused_at_end": True})
     return receipt
 
 

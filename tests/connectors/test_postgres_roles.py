@@ -53,7 +53,10 @@ def test_the_receipt_has_the_facts(world: World) -> None:
         "inherits": True,
     }
     receipt = connector.revoke(spec_of(world))
+    refused_after_ms = receipt.detail["refused_after_ms"]
+    assert 0 <= refused_after_ms < 10_000
     assert receipt.detail == {
+        "refused_after_ms": refused_after_ms,
         "role": "orders_rw",
         "login": world.alice,
         "database": "orders",

@@ -1,0 +1,32 @@
+"""Calls targets, and keeps one that fails for now from being called on and on."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from approvals.outbox import circuits, queue
+from approvals.selectors import clock
+from approvals.services import targets
+
+#: What was not tried because its target just failed waits this long, or for the target's circuit.
+UNTRIED_PAUSE = timedelta(seconds=1)
+
+
+def call(rows: Sequence[targets.Row], action: targets.Action) -> Iterator[list[targets.Done]]:
+    """Call the targets; yield what was tried, give back what was not, and note who failed."""
+    for done in targets.call(rows, action):
+        now = clock.now()
+        tried = [row for row in done if row[2].tried]
+        failed = {
+            item.target: outcome.error
+            for item, _, outcome in tried
+            if outcome.error and not outcome.permanent
+        }
+        circuits.note(
+            failed=failed,
+            worked={item.target for item, _, o in tried if not o.error or o.permanent},
+            now=now,
+        )
+        for item, _, outcome in done:
+            if not outcome.tried:
+                queue.postpone(item, until=now + UNTRIED_PAUSE)
+        yield tried
