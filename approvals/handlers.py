@@ -124,23 +124,34 @@ def _work_targets(tell: Clock) -> int:
 
 def work_target(target: str, tell: Clock = clock.now) -> int:
     """Do what is due at one target until nothing is; return how many items were worked on."""
-    return _work(lambda: circuits.claim(target, lane="provisioning", now=tell()), tell)
+    total = 0
+    while True:
+        claim = circuits.claim(target, lane="provisioning", now=tell())
+        total += _hand_out(claim.items, tell)
+        if claim.probe_until is not None:
+            circuits.probed(target, probe_until=claim.probe_until, now=tell())
+        if not claim.items:
+            return total
 
 
 def _work(claim: Callable[[], Sequence[OutboxItem]], tell: Clock) -> int:
     total = 0
     while items := claim():
-        by_topic: dict[str, list[OutboxItem]] = defaultdict(list)
-        for item in items:
-            by_topic[item.topic].append(item)
-        for topic, batch in by_topic.items():
-            try:
-                HANDLERS[topic](batch, tell)
-            except Exception as error:
-                log.exception("outbox.batch_failed", topic=topic)
-                _give_back(batch, error)
-        total += len(items)
+        total += _hand_out(items, tell)
     return total
+
+
+def _hand_out(items: Sequence[OutboxItem], tell: Clock) -> int:
+    by_topic: dict[str, list[OutboxItem]] = defaultdict(list)
+    for item in items:
+        by_topic[item.topic].append(item)
+    for topic, batch in by_topic.items():
+        try:
+            HANDLERS[topic](batch, tell)
+        except Exception as error:
+            log.exception("outbox.batch_failed", topic=topic)
+            _give_back(batch, error)
+    return len(items)
 
 
 def _give_back(batch: Sequence[OutboxItem], error: Exception) -> None:

@@ -14,7 +14,15 @@ from django.db import connection
 from approvals import abreast, handlers
 from approvals.outbox import queue
 from approvals.selectors import clock, due
-from approvals.services import asked, escalation, grants, handover, ledger_mail, ledger_watch
+from approvals.services import (
+    asked,
+    escalation,
+    grants,
+    handover,
+    ledger_mail,
+    ledger_watch,
+    overdue,
+)
 from audit.services import timestamping, verifying, witnessing
 
 log = structlog.get_logger(__name__)
@@ -136,6 +144,13 @@ def repair_index() -> None:
     for line in asked.differences(now=now):
         log.error("index.differs", what=line)
     asked.rebuild(now=now)
+
+
+@shared_task(name="removals.late")
+def note_late_removals() -> None:
+    """Record removals that are late though nobody could try them."""
+    while overdue.note(now=clock.now()):
+        pass
 
 
 @shared_task(name="ledger.hold")

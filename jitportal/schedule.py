@@ -32,6 +32,7 @@ EXPIRES_SECONDS = 6 * 3600
 AT_LEAST_EVERY_SECONDS = 15.0
 #: How often the ledger is looked at, and whether a mail of its checkpoint is due.
 WATCH_EVERY = timedelta(minutes=1)
+LATE_EVERY = timedelta(seconds=30)
 MAIL_LOOK_EVERY = timedelta(minutes=10)
 #: How long after beat's start outside holders are asked for the first time.
 HOLD_FIRST = timedelta(seconds=20)
@@ -145,6 +146,11 @@ def entries() -> dict[str, dict[str, Any]]:
         "due": {
             "task": "work.due",
             "schedule": WhenDue(due.next_moment),
+            "options": {"queue": "due", "expires": EXPIRES_SECONDS},
+        },
+        "late-removals": {
+            "task": "removals.late",
+            "schedule": Every(LATE_EVERY, first=LATE_EVERY),
             "options": {"queue": "due", "expires": EXPIRES_SECONDS},
         },
         "ledger-watch": {

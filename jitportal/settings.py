@@ -131,6 +131,8 @@ DATABASES["default"]["OPTIONS"] |= {
             "DATABASE_POOL", 12, "Most connections that one process opens.", least=1
         ),
         "timeout": 10,
+        # Else it tries at ever longer pauses, and pages fail minutes after the database is back.
+        "reconnect_timeout": 4,
     },
     "connect_timeout": 5,
     "server_side_binding": True,

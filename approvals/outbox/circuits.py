@@ -7,6 +7,7 @@ off is due at once. Nothing is given up here, and no other target's work waits f
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 from django.db import connection, transaction
@@ -56,21 +57,34 @@ def due_targets(*, lane: str, now: datetime) -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def claim(target: str, *, lane: str, now: datetime) -> list[OutboxItem]:
-    """Lease what is due at a target: one item, as a probe, after a pause; nothing during it."""
+class Claim(NamedTuple):
+    """Leased items; `probe_until` is set where they are one that probes an open circuit."""
+
+    items: list[OutboxItem]
+    probe_until: datetime | None = None
+
+
+def claim(target: str, *, lane: str, now: datetime) -> Claim:
+    """Lease what is due at a target: one item, as a probe, after a pause; nothing during it.
+
+    Whoever has worked on a probe says so by `probed`.
+    """
     circuit = Circuit.objects.filter(target=target).first() if target else None
-    limit = CLAIM
-    if circuit is not None and circuit.open_until is not None:
-        if circuit.open_until > now:
-            _put_off(target, until=circuit.open_until, now=now)
-            return []
-        probing = Circuit.objects.filter(target=target, open_until=circuit.open_until).update(
-            open_until=now + timedelta(seconds=PROBE_SECONDS)
-        )
-        limit = 1
-        if not probing:  # another has begun to probe
-            return []
-    return queue.claim(lane=lane, limit=limit, now=now, target=target)
+    if circuit is None or circuit.open_until is None:
+        return Claim(queue.claim(lane=lane, limit=CLAIM, now=now, target=target))
+    if circuit.open_until > now:
+        _put_off(target, until=circuit.open_until, now=now)
+        return Claim([])
+    until = now + timedelta(seconds=PROBE_SECONDS)
+    probing = Circuit.objects.filter(target=target, open_until=circuit.open_until)
+    if not probing.update(open_until=until):  # another has begun to probe
+        return Claim([])
+    return Claim(queue.claim(lane=lane, limit=1, now=now, target=target), until)
+
+
+def probed(target: str, *, probe_until: datetime, now: datetime) -> None:
+    """Let the next item probe at once where this one made no call, so that nothing is known."""
+    Circuit.objects.filter(target=target, open_until=probe_until).update(open_until=now)
 
 
 def note(*, failed: Mapping[str, str], worked: Collection[str], now: datetime) -> None:

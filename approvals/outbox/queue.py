@@ -6,7 +6,7 @@ work is done. A worker that dies leaves a lease behind that runs out, and the it
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -232,3 +232,37 @@ def retry_now(pk: int, *, now: datetime) -> bool:
     """Let a waiting item be tried at once; return whether there was one."""
     changed = OutboxItem.objects.filter(pk=pk).update(not_before=now, leased_until=None)
     return bool(changed)
+
+
+_UNTRIED = """
+SELECT o.id, k.last_error FROM approvals_outboxitem o
+LEFT JOIN approvals_circuit k ON k.target = o.target
+WHERE o.topic = ANY(%s::text[]) AND o.first_failed_at IS NULL AND o.created_at <= %s
+  AND (o.leased_until IS NULL OR o.leased_until <= %s)
+ORDER BY o.created_at, o.id LIMIT %s FOR UPDATE OF o SKIP LOCKED
+"""
+
+
+def untried_since(
+    *, topics: Iterable[str], before: datetime, limit: int, now: datetime
+) -> list[tuple[OutboxItem, str]]:
+    """Return items that have waited since `before` and never failed, and how their target does.
+
+    The longest first, with the target's last error or nothing. They are held until the transaction
+    ends, so that no worker begins with one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_UNTRIED, [list(topics), before, now, limit])
+        errors = {pk: error or "" for pk, error in cursor.fetchall()}
+    found = OutboxItem.objects.in_bulk(errors)
+    return [(found[pk], error) for pk, error in errors.items()]
+
+
+def mark_failed(errors: Mapping[int, str], *, now: datetime) -> None:
+    """Count items among those that fail, without a pause: what keeps them is not their own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE approvals_outboxitem o SET first_failed_at = %s, last_error = v.error"
+            " FROM unnest(%s::bigint[], %s::text[]) v(id, error) WHERE o.id = v.id",
+            [now, list(errors), [error[:2000] for error in errors.values()]],
+        )

@@ -6,7 +6,7 @@ Nothing here talks to a target (that is `provisioning`); it records what was con
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
@@ -317,17 +317,6 @@ def confirm_many(
         starts.item("grant.ready", row, now=now) for row in reads.current_many(again).values()
     )
     return revisions
-
-
-def stuck(*, now: datetime, after: timedelta) -> list[AccessRequest]:
-    """Return removals that have been due for longer than `after` and are not confirmed."""
-    return [
-        row
-        for row in AccessRequest.objects.filter(id__in=people.revoking_records()).select_related(
-            "entitlement__resource__owner"
-        )
-        if row.removal_due_at is not None and row.removal_due_at <= now - after
-    ]
 
 
 def _event(record: AccessRequest, kind: str, attempt: Attempt) -> None:

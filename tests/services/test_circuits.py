@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -9,9 +10,9 @@ from approvals import abreast, handlers
 from approvals.models import AccessRequest, Circuit, Entitlement, GrantEvent, OutboxItem, Resource
 from approvals.outbox import circuits
 from approvals.selectors import clock
-from approvals.services import grants
+from approvals.services import grants, overdue, requests
 from tests.connectors.noop import Noop
-from tests.world import World
+from tests.world import World, notices
 
 
 def work() -> None:
@@ -133,6 +134,45 @@ def test_removals_outlive_the_outage(world: World, noop: Noop) -> None:
     work()
     assert world.newest(active).state == "revoked"
     assert world.newest(opened_by).state == "active"
+
+
+def test_a_probe_that_calls_nothing_is_followed_by_another(world: World, noop: Noop) -> None:
+    active = world.ask(by=world.dan, what=world.read)
+    work()
+    request = opened(world, noop)
+    grants.end(actor=world.dan, request_id=active.request_id, now=clock.now())
+    requests.cancel(actor=world.alice, request_id=request.request_id, now=clock.now())
+    OutboxItem.objects.filter(payload__request_id=str(request.request_id)).update(attempts=0)
+    noop.control()
+    later()
+    assert world.newest(active).state == "revoked"
+    assert not Circuit.objects.exists()
+
+
+def test_late_removals_that_nobody_could_try_are_recorded_and_alarmed(
+    world: World, noop: Noop, settings: Any
+) -> None:
+    actives = [world.ask(by=who, what=world.read) for who in (world.carol, world.dan)]
+    work()
+    opened(world, noop)
+    for row in actives:
+        grants.end(actor=world.admin, request_id=row.request_id, comment="Over.", now=clock.now())
+    work()
+    assert overdue.note(now=clock.now()) == 0, "they are not late yet"
+    late = clock.now() + settings.STUCK_AFTER
+    assert overdue.note(now=late) == 2
+    for row in actives:
+        event = GrantEvent.objects.get(request_id=row.request_id, kind="remove_failed")
+        assert event.detail == {"tried": False}
+        assert "orders-db does not answer: The test refuses for now." in event.error
+    alarmed = {person for _, person in notices("stuck")}
+    assert alarmed == {world.carol.pk, world.admin.pk}
+    assert len(notices("stuck")) == 2, "one alarm for the target, not one for each removal"
+    assert overdue.note(now=late) == 0, "once"
+    noop.control()
+    later()
+    work()
+    assert {world.newest(row).state for row in actives} == {"revoked"}
 
 
 @pytest.mark.django_db(transaction=True)

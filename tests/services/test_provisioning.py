@@ -104,7 +104,6 @@ def test_a_removal_is_tried_again_for_ever_and_alarms(world: World, noop: Noop) 
         item.refresh_from_db()
         assert item.attempts == attempt
     assert item.not_before - clock.now() <= timedelta(hours=1)
-    assert grants.stuck(now=clock.now() + timedelta(hours=2), after=settings.STUCK_AFTER)
     noop.control()
     handlers.work("provisioning", now=item.not_before)
     assert world.newest(request).state == "revoked"
