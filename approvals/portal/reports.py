@@ -1,27 +1,28 @@
 """Reports for compliance and operators: figures, the reports as pages, the reports as files."""
 
 import re
-from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.http import urlencode
 
-from approvals.domain.refusals import Invalid, NotAllowed
+from approvals.domain.refusals import NotAllowed
 from approvals.portal import views
+from approvals.portal.reports_form import Form
 from approvals.portal.views import PortalRequest
-from approvals.reports import figures, files, frame, registry
+from approvals.reports import charts, documents, figures, files, frame, registry, spreadsheets
 from approvals.reports.frame import Filters, Report
-from approvals.selectors import clock, reporting, sentences
+from approvals.selectors import clock, sentences
+from audit.selectors import state
 
 ROWS = 50
-_QUERY = ("from", "to", "timezone", "resource", "person")
-EARLIEST, LATEST = date(2000, 1, 1), date(2100, 12, 31)
+#: What of a file's facts is its query, and is recorded as such.
+_QUERY = ("from", "to", "as_of", "timezone", "resource", "person")
 
 
 def allowed(request: PortalRequest) -> None:
@@ -36,30 +37,52 @@ def allowed(request: PortalRequest) -> None:
 
 @views.page("GET")
 def index(request: PortalRequest) -> HttpResponse:
-    """Show the figures of a period and every report with its row count."""
+    """Show the figures of a period and every report.
+
+    With `?counts=1` every report has its row count, which takes a while in a long history: the
+    page asks for the list with them once it is there.
+    """
     allowed(request)
-    form = _Form(request, of_person=False)
     now = clock.now()
+    form = Form(request, now=now, without=frozenset({"person"}))
     context: dict[str, Any] = {"form": form, "now": now}
+    fragment = views.wants_fragment(request) and form.filters is not None
     if form.filters is not None:
-        found = figures.compute(form.filters, now=now, stuck_after=settings.STUCK_AFTER)
-        context |= {
-            "figures": found,
-            "worst_lag": sentences.short(found.worst_lag),
-            "chart": figures.chart(form.filters),
-            "reports": [(report, report.count(form.filters)) for report in registry.REPORTS],
-        }
-    return render(request, "reports/index.html", context, status=form.status)
+        is_counted = request.GET.get("counts") == "1"
+        context["is_counted"] = is_counted
+        context["reports"] = [
+            (report, report.count(form.filters) if is_counted else None)
+            for report in registry.REPORTS
+        ]
+        if not fragment:
+            context |= _dashboard(form.filters, now=now)
+    template = "reports/_list.html" if fragment else "reports/index.html"
+    with timezone.override(form.zone):
+        return render(request, template, context, status=form.status)
+
+
+def _dashboard(filters: Filters, *, now: datetime) -> dict[str, Any]:
+    found = figures.compute(filters, now=now, stuck_after=settings.STUCK_AFTER)
+    return {
+        "figures": found,
+        "worst_lag": sentences.short(found.worst_lag),
+        "chart": figures.chart(filters),
+        "lags": figures.lags(filters),
+        "ledger": state.current(),
+        "verified": state.last_verification(),
+    }
 
 
 @views.page("GET")
 def page(request: PortalRequest, name: str) -> HttpResponse:
-    """Show one report as a table, by keyset."""
+    """Show one report as a table, by keyset, with its figures and chart above the first rows."""
     allowed(request)
     report = registry.report(name)
-    form = _Form(request)
+    now = clock.now()
+    form = Form(request, now=now, as_of=report.as_of, without=report.without)
     after = views.read_cursor(request.GET.get("after"))
-    context: dict[str, Any] = {"report": report, "form": form, "now": clock.now(), "after": after}
+    context: dict[str, Any] = {"report": report, "form": form, "now": now, "after": after}
+    fragment = views.wants_fragment(request)
     if form.filters is not None:
         rows = report.page(form.filters, after=after, limit=ROWS + 1)
         shown = [column for column in report.columns if not column.wide]
@@ -69,9 +92,15 @@ def page(request: PortalRequest, name: str) -> HttpResponse:
             "next": views.cursor_text(rows[ROWS - 1].cursor) if len(rows) > ROWS else "",
             "count": report.count(form.filters) if after is None else None,
         }
-    fragment = views.wants_fragment(request)
+        if after is None and not fragment:
+            context |= {
+                "report_figures": report.figures(form.filters),
+                "chart": charts.of(report, form.filters),
+                "pdf_most": documents.ROWS_MOST,
+            }
     template = "reports/_table.html" if fragment else "reports/page.html"
-    return render(request, template, context, status=form.status)
+    with timezone.override(form.zone):
+        return render(request, template, context, status=form.status)
 
 
 @views.page("GET")
@@ -80,116 +109,101 @@ def csv(request: PortalRequest, name: str) -> HttpResponse:
 
     Every download is recorded before it is sent. The file is pure CSV: what it is about, the number
     of its rows, the record of its download and the ledger's newest checkpoint are in its name and
-    in the answer's `X-Report-` and `X-Ledger-` headers.
+    in the answer's `X-Report-` and `X-Ledger-` headers. `?cover=1` puts them into its first rows.
     """
-    allowed(request)
-    report = registry.report(name)
-    filters = _Form(request).valid()
-    facts = _facts(request, report, filters)
-    if request.GET.get("metadata") == "1" or request.method == "HEAD":
-        return JsonResponse(facts | {"rows": report.count(filters)})
-    query = {key: str(facts[key]) for key in _QUERY if facts[key]}
-    file = files.csv(report, filters, actor=request.user, query=query, now=clock.now())
-    facts |= {"rows": file.export.rows, "download": file.export.uid}
+    report, filters, about = _asked(request, name)
+    if about is not None:
+        return about
+    now = clock.now()
+    file = files.csv(
+        report,
+        filters,
+        actor=request.user,
+        query=_query(request, report, filters),
+        now=now,
+        cover=request.GET.get("cover") == "1",
+    )
     response = StreamingHttpResponse(file, content_type="text/csv; charset=utf-8; header=present")
-    stem = "_".join(
-        [report.id, filters.first.isoformat(), filters.last.isoformat(),
-         re.sub(r"[^A-Za-z0-9+-]", "-", facts["timezone"]), f"{facts['rows']}-rows",
-         f"checkpoint-{file.export.checkpoint_size or 0}", str(file.export.uid)]
-    )  # fmt: skip
-    response["Content-Disposition"] = f'attachment; filename="{stem}.csv"'
-    for key, value in facts.items():
-        header = f"X-Report-{key.replace('_', '-').title()}"
-        response[header] = quote(str(value), safe=" /:,.+@=-")
-    response["X-Ledger-Checkpoint"] = quote(file.export.checkpoint, safe=" /:.-")
+    _label(response, report, filters, file.facts, suffix="csv")
     return response  # type: ignore[return-value]
 
 
-def _facts(request: PortalRequest, report: Report, filters: Filters) -> dict[str, Any]:
-    return {
-        "id": report.id,
-        "title": report.title,
-        "controls": ", ".join(report.controls),
-        "from": filters.first.isoformat(),
-        "to": filters.last.isoformat(),
-        "timezone": str(filters.zone),
-        "resource": filters.resource_name,
-        "person": filters.person_login,
-        "generated_by": request.user.username,
-        "generated_at": clock.now().astimezone(filters.zone).isoformat(timespec="milliseconds"),
-    }
+@views.page("GET")
+def xlsx(request: PortalRequest, name: str) -> HttpResponse:
+    """Send a report as a workbook, recorded as any download. Refuses what no sheet can hold."""
+    report, filters, about = _asked(request, name)
+    if about is not None:
+        return about
+    query = _query(request, report, filters)
+    taken, file = spreadsheets.make(
+        report, filters, actor=request.user, query=query, now=clock.now()
+    )
+    response = FileResponse(file, content_type=spreadsheets.CONTENT_TYPE)
+    _label(response, report, filters, taken.facts, suffix="xlsx")
+    return response  # type: ignore[return-value]
+
+
+@views.page("GET")
+def pdf(request: PortalRequest, name: str) -> HttpResponse:
+    """Send a report as a PDF, recorded as any download. Refuses what is too long to read."""
+    report, filters, about = _asked(request, name)
+    if about is not None:
+        return about
+    query = _query(request, report, filters)
+    taken, made = documents.make(report, filters, actor=request.user, query=query, now=clock.now())
+    response = HttpResponse(made, content_type=documents.CONTENT_TYPE)
+    _label(response, report, filters, taken.facts, suffix="pdf")
+    return response
+
+
+def _asked(request: PortalRequest, name: str) -> tuple[Report, Filters, JsonResponse | None]:
+    """Return what is asked for; where only looking is meant, also the answer to that.
+
+    Raises: NotAllowed, NotFound, Invalid.
+    """
+    allowed(request)
+    report = registry.report(name)
+    form = Form(request, now=clock.now(), as_of=report.as_of, without=report.without)
+    filters = form.valid()
+    if request.GET.get("metadata") != "1" and request.method != "HEAD":
+        return report, filters, None
+    known = files.facts(report, filters, actor=request.user, now=clock.now())
+    return report, filters, JsonResponse(known | {"rows": report.count(filters)})
+
+
+def _query(request: PortalRequest, report: Report, filters: Filters) -> dict[str, str]:
+    known = files.facts(report, filters, actor=request.user, now=clock.now())
+    return {key: str(known[key]) for key in _QUERY if known.get(key)}
+
+
+def _label(
+    response: Any, report: Report, filters: Filters, facts: Mapping[str, Any], *, suffix: str
+) -> None:
+    """Say in a file's name and headers what it is about."""
+    checkpoint = str(facts["checkpoint"])
+    size = checkpoint.split(" ")[1] if checkpoint else "0"
+    local = filters.moment.astimezone(filters.zone)
+    days = [filters.first.isoformat(), filters.last.isoformat()]
+    stem = "_".join(
+        [
+            report.id,
+            *([f"{local:%Y-%m-%dT%H%M%S}"] if report.as_of else days),
+            re.sub(r"[^A-Za-z0-9+-]", "-", str(facts["timezone"])),
+            f"{facts['rows']}-rows",
+            f"checkpoint-{size}",
+            str(facts["download"]),
+        ]
+    )
+    response["Content-Disposition"] = f'attachment; filename="{stem}.{suffix}"'
+    for key, value in facts.items():
+        if key != "checkpoint":
+            header = f"X-Report-{key.replace('_', '-').title()}"
+            response[header] = quote(str(value), safe=" /:,.+@=-")
+    response["X-Ledger-Checkpoint"] = quote(checkpoint, safe=" /:.-")
+    response["X-Content-Type-Options"] = "nosniff"
 
 
 def _shown(report: Report, row: frame.Row) -> Iterator[tuple[frame.Column, Any]]:
     for column, cell in zip(report.columns, row.cells, strict=True):
         if not column.wide:
             yield column, cell
-
-
-class _Form:
-    """The filters as they were typed, what is wrong with them, and the filters if nothing is."""
-
-    def __init__(self, request: PortalRequest, *, of_person: bool = True) -> None:
-        today = timezone.localdate()
-        get = request.GET
-        self.first = (
-            views.text(get.get("from"))
-            or (today - timedelta(days=frame.DEFAULT_DAYS - 1)).isoformat()
-        )
-        self.last = views.text(get.get("to")) or today.isoformat()
-        self.resource = views.text(get.get("resource"))
-        self.person = views.text(get.get("person")) if of_person else ""
-        self.errors: dict[str, str] = {}
-        self.filters: Filters | None = None
-        self.resources = reporting.resource_names()
-        try:
-            self.filters = self._read()
-        except Invalid as error:
-            self.errors[error.field] = error.message
-
-    @property
-    def status(self) -> int:
-        """Return 400 where something is wrong."""
-        return 400 if self.errors else 200
-
-    @property
-    def query(self) -> str:
-        """Return the filters for links."""
-        chosen = {
-            "from": self.first, "to": self.last, "resource": self.resource, "person": self.person
-        }  # fmt: skip
-        return urlencode({key: value for key, value in chosen.items() if value})
-
-    def valid(self) -> Filters:
-        """Return the filters. Raises: Invalid."""
-        return self.filters or self._read()
-
-    def _read(self) -> Filters:
-        first, last = _day(self.first, "from"), _day(self.last, "to")
-        if last < first:
-            raise Invalid("The period ends before it begins.", field="to")
-        resource = reporting.resource(self.resource) if self.resource else None
-        if self.resource and resource is None:
-            raise Invalid("There is no resource of that name.", field="resource")
-        person = reporting.person(self.person) if self.person else None
-        if self.person and person is None:
-            raise Invalid("Nobody signs in by that name.", field="person")
-        return Filters(
-            first=first,
-            last=last,
-            zone=timezone.get_current_timezone(),
-            resource_id=resource.pk if resource else None,
-            resource_name=resource.name if resource else "",
-            person_id=person.pk if person else None,
-            person_login=person.username if person else "",
-        )
-
-
-def _day(value: str, field: str) -> date:
-    try:
-        day = datetime.strptime(value, "%Y-%m-%d").date()
-    except ValueError as error:
-        raise Invalid("Write the day as 2026-11-24.", field=field) from error
-    if not EARLIEST <= day <= LATEST:
-        raise Invalid("Choose a day between 2000 and 2100.", field=field)
-    return day

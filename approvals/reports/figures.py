@@ -1,15 +1,18 @@
 """The numbers above the list of reports, computed from the records for one period."""
 
+import itertools
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
 
+from approvals.reports import charts
+from approvals.reports.charts import Chart
 from approvals.reports.frame import Filters
 
-#: More weeks than these are told in months.
-WEEKS_MOST = 60
+#: The bands of removal lag; the numbers are their upper bounds in seconds.
+LAG_BANDS = {"≤ 0.1 s": 0.1, "≤ 1 s": 1, "≤ 10 s": 10, "≤ 1 min": 60, "longer": float("inf")}
 
 _IN_SCOPE = """(%(resource)s::bigint IS NULL OR {column} IN (
     SELECT id FROM approvals_entitlement WHERE resource_id = %(resource)s::bigint))"""
@@ -38,6 +41,10 @@ SELECT
     count(*) FILTER (WHERE event = 'lapsed'),
     count(*) FILTER (WHERE event = 'failed'),
     count(*) FILTER (WHERE event = 'escalated'),
+    (SELECT count(*) FROM (SELECT 1 FROM approvals_accessrequest r
+        WHERE r.event = 'escalated' AND r.occurred_at >= %(start)s AND r.occurred_at < %(end)s
+          AND {_IN_SCOPE.format(column="r.entitlement_id")}
+        GROUP BY r.request_id HAVING count(*) > 1) often),
     count(*) FILTER (WHERE event = 'denied'),
     (SELECT count(*) FROM now_open WHERE state = 'pending'),
     (SELECT count(*) FROM now_open WHERE state = 'pending' AND due_at <= %(now)s),
@@ -56,6 +63,20 @@ WHERE r.event = 'activated' AND r.occurred_at >= %(start)s AND r.occurred_at < %
   AND {_IN_SCOPE.format(column="r.entitlement_id")}
 GROUP BY 1 ORDER BY 1
 """  # noqa: S608 - constants
+_LAGS = f"""
+SELECT {
+    ", ".join(
+        f"count(*) FILTER (WHERE lag > '{low}'::float8 AND lag <= '{high}'::float8)"
+        for low, high in itertools.pairwise([-float("inf"), *LAG_BANDS.values()])
+    )
+}
+FROM (
+    SELECT extract(epoch FROM r.removal_confirmed_at - r.removal_due_at)::float8 AS lag
+    FROM approvals_accessrequest r
+    WHERE r.event = 'confirmed' AND r.occurred_at >= %(start)s AND r.occurred_at < %(end)s
+      AND {_IN_SCOPE.format(column="r.entitlement_id")}
+) found
+"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,7 @@ class Figures:
     lapsed: int
     failed: int
     escalated: int
+    escalated_often: int
     denied: int
     pending: int
     overdue: int
@@ -94,40 +116,6 @@ class Figures:
         return f"{percent:+d} % on as long a time before".replace("-", "−")
 
 
-@dataclass(frozen=True)
-class Bar:
-    """The grants of one week or month, and where its bar stands in the chart."""
-
-    first: date
-    count: int
-    x: float
-    y: float
-    width: float
-    height: float
-    is_last: bool
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Grants over time: `unit` is week or month; sizes are in the drawing's units."""
-
-    unit: str
-    bars: tuple[Bar, ...]
-    width: int = 460
-    height: int = 120
-    floor: int = 110
-
-    @property
-    def least(self) -> int:
-        """Return the smallest bar's count."""
-        return min((bar.count for bar in self.bars), default=0)
-
-    @property
-    def most(self) -> int:
-        """Return the largest bar's count."""
-        return max((bar.count for bar in self.bars), default=0)
-
-
 def compute(filters: Filters, *, now: datetime, stuck_after: timedelta) -> Figures:
     """Return the figures of a period (two queries that read the period's revisions)."""
     parameters: dict[str, Any] = filters.parameters | {
@@ -148,39 +136,18 @@ def compute(filters: Filters, *, now: datetime, stuck_after: timedelta) -> Figur
 
 def chart(filters: Filters) -> Chart:
     """Return the grants of each week of the period, or month of a long one (one query)."""
-    unit = "week" if (filters.last - filters.first).days <= WEEKS_MOST * 7 else "month"
+    unit = charts.unit(filters)
     with connection.cursor() as cursor:
-        cursor.execute(_BARS, filters.parameters | {"unit": unit, "zone": str(filters.zone)})
-        counts = dict(cursor.fetchall())
-    firsts = list(_firsts(filters, unit))
-    most = max(counts.values(), default=0) or 1
-    step = (460 - 12) / len(firsts)
-    width = min(20.0, step * 0.65)
-    bars = []
-    for index, first in enumerate(firsts):
-        count = counts.get(first, 0)
-        height = round(98 * count / most, 1)
-        bars.append(
-            Bar(first, count, round(12 + index * step, 1), round(110 - height, 1),
-                round(width, 1), height, index == len(firsts) - 1)
-        )  # fmt: skip
-    return Chart(unit, tuple(bars))
+        cursor.execute(_BARS, filters.parameters | {"unit": unit})
+        return charts.over_time(filters, unit=unit, counts=dict(cursor.fetchall()))
 
 
-def _firsts(filters: Filters, unit: str) -> list[date]:
-    """Return the first day of each week (Monday) or month that the period touches."""
-    found: list[date] = []
-    if unit == "week":
-        day = filters.first - timedelta(days=filters.first.weekday())
-        while day <= filters.last:
-            found.append(day)
-            day += timedelta(days=7)
-        return found
-    day = filters.first.replace(day=1)
-    while day <= filters.last:
-        found.append(day)
-        day = (day + timedelta(days=32)).replace(day=1)
-    return found
+def lags(filters: Filters) -> tuple[charts.Share, ...]:
+    """Return how many of the period's removals were how late (one query)."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LAGS, filters.parameters)
+        counts = cursor.fetchone()
+    return charts.shares(dict(zip(LAG_BANDS, counts, strict=True)))
 
 
 def _seconds(value: Any) -> float | None:

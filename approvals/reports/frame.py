@@ -1,14 +1,15 @@
 """What a report is: its columns, its rows in one order, its filters. Pages and downloads share it.
 
-A new report is a module with a `Report`: an SQL query for the rows that carries its own order, and
-what it answers. Rows come in chunks, so that a report of any length needs the same memory.
+A new report is a module with a `Report`: what it answers, its columns, and its rows, which most
+take from one `query.Query`. Rows come in chunks, so that a report of any length needs the same
+memory.
 """
 
 import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Literal, NamedTuple
 
@@ -40,7 +41,8 @@ class Column:
 class Filters:
     """What a report is about: [`start`, `end`) in time, perhaps one resource, perhaps one person.
 
-    `first` and `last` are the days that were chosen, both included, in `zone`.
+    `first` and `last` are the days that were chosen, both included, in `zone`. Reports of one
+    moment are as of `moment`: the one that was chosen, else the end of the period.
     """
 
     first: date
@@ -50,6 +52,7 @@ class Filters:
     resource_name: str = ""
     person_id: int | None = None
     person_login: str = ""
+    at: datetime | None = None
 
     @property
     def start(self) -> datetime:
@@ -62,27 +65,51 @@ class Filters:
         return datetime.combine(self.last + timedelta(days=1), time(), self.zone)
 
     @property
+    def moment(self) -> datetime:
+        """Return the moment that reports of one moment are as of."""
+        return self.at or self.end
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that every report's query may use."""
         return {
             "start": self.start,
             "end": self.end,
+            "moment": self.moment,
+            "zone": str(self.zone),
             "resource": self.resource_id,
             "person": self.person_id,
         }
 
 
+def at(filters: Filters, moment: datetime) -> Filters:
+    """Return the filters with a moment for the reports of one."""
+    return replace(filters, at=moment)
+
+
 class Row(NamedTuple):
-    """One row: where it stands in the order, the request that it is about, and its cells."""
+    """One row: where it stands in the order, the request that it is about if any, its cells."""
 
     cursor: Cursor
-    request_id: uuid.UUID
+    request_id: uuid.UUID | None
     cells: tuple[Any, ...]
+
+
+class Figure(NamedTuple):
+    """One figure above a report's rows: what it is, and its value as people read it."""
+
+    title: str
+    value: str
 
 
 @dataclass(frozen=True)
 class Report:
-    """One report. `rows` gives what comes after a cursor, at most `limit`, newest first."""
+    """One report. `rows` gives what comes after a cursor, at most `limit`, newest first.
+
+    `as_of` ones are of one moment and not of a period; `without` names the filters that mean
+    nothing to it. `summary` are the figures above its rows. `buckets` counts its rows by the day
+    that their week or month begins with; the chart is made of that.
+    """
 
     id: str
     title: str
@@ -91,6 +118,14 @@ class Report:
     columns: tuple[Column, ...]
     rows: Callable[[Filters, Cursor | None, int | None], Iterator[Row]]
     count: Callable[[Filters], int]
+    as_of: bool = False
+    without: frozenset[str] = frozenset()
+    summary: Callable[[Filters], tuple[Figure, ...]] | None = None
+    buckets: Callable[[Filters, str], dict[date, int]] | None = None
+
+    def figures(self, filters: Filters) -> tuple[Figure, ...]:
+        """Return the figures above the rows; none where the report has none."""
+        return self.summary(filters) if self.summary else ()
 
     def page(self, filters: Filters, *, after: Cursor | None, limit: int) -> list[Row]:
         """Return at most `limit` rows after the cursor (one query)."""

@@ -1,10 +1,36 @@
 """Every report that the portal has. A new one is added here."""
 
 from approvals.domain.refusals import NotFound
-from approvals.reports import approval_decisions, who_had_access
+from approvals.reports import (
+    active_as_of,
+    approval_decisions,
+    configuration_changes,
+    dormant_rights,
+    failed_removals,
+    leavers_movers,
+    ledger_integrity,
+    privileged_access,
+    removal_timeliness,
+    report_downloads,
+    request_population,
+    who_had_access,
+)
 from approvals.reports.frame import Report
 
-REPORTS: tuple[Report, ...] = (who_had_access.REPORT, approval_decisions.REPORT)
+REPORTS: tuple[Report, ...] = (
+    who_had_access.REPORT,
+    request_population.REPORT,
+    approval_decisions.REPORT,
+    active_as_of.REPORT,
+    removal_timeliness.REPORT,
+    failed_removals.REPORT,
+    leavers_movers.REPORT,
+    privileged_access.REPORT,
+    configuration_changes.REPORT,
+    dormant_rights.REPORT,
+    ledger_integrity.REPORT,
+    report_downloads.REPORT,
+)
 
 
 def report(name: str) -> Report:

@@ -42,6 +42,28 @@ def csv_lines(columns: tuple[Column, ...], rows: Iterable[Row], *, zone: tzinfo)
         yield str(writer.writerow([_cell(value, zone) for value in row.cells]))
 
 
+def cover_lines(about: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield a row of two cells for each fact, and an empty row after the last; none for none."""
+    writer = csv.writer(_Line(), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n")
+    lines = [str(writer.writerow([title, neutral(text)])) for title, text in about]
+    yield from lines
+    if lines:
+        yield "\r\n"
+
+
+def plain(value: Any, zone: tzinfo) -> str:
+    """Return a cell as people read it, for formats that run nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, tuple):
+        return "; ".join(f"{name} {plain(at, zone)}".strip() for name, at in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
 def _cell(value: Any, zone: tzinfo) -> Any:
     """Return a number as it is, a moment in ISO 8601 with its offset, all else as a safe text."""
     if value is None:

@@ -2,8 +2,10 @@
 
 import re
 import uuid
+import zoneinfo
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from django.db import connection
 from django.db.models import Q
@@ -45,6 +47,14 @@ def resource(name: str) -> Resource | None:
 def resource_names() -> list[str]:
     """Return the names to offer for choosing, in order; of very many only the first (one query)."""
     return list(Resource.objects.order_by("name").values_list("name", flat=True)[:NAMES_MOST])
+
+
+@cache
+def timezone_names() -> tuple[str, ...]:
+    """Return the names of regions' timezones to offer for choosing, in order."""
+    names = zoneinfo.available_timezones()
+    regions = (name for name in names if "/" in name and not name.startswith("Etc/"))
+    return ("UTC", *sorted(regions))
 
 
 def requests_of_reference(text: str) -> frozenset[uuid.UUID] | None:

@@ -22,7 +22,8 @@ from approvals.selectors import clock
 from tests.portal.test_inbox import XSS
 from tests.world import World, build
 
-NAMES = [report.id for report in registry.REPORTS]
+#: Reports that name the request of a grant that is over.
+NAMES = ["who-had-access", "request-population", "approval-decisions", "removal-timeliness"]
 
 
 def get(client: Client, who: Any, url: str, **query: str) -> Any:
@@ -48,6 +49,52 @@ def test_the_index_shows_figures_and_every_report(client: Client, world: World) 
     assert "100 %" in text
     assert "<svg" in text
     assert "style=" not in text
+
+
+def test_the_index_counts_rows_when_it_is_asked_to(client: Client, world: World) -> None:
+    """The list asks for itself with the counts; without JavaScript a link does."""
+    world.ended(minutes=1)
+    page = html.unescape(get(client, world.dora, reverse("reports")).content.decode())
+    asks = f"{reverse('reports')}?"
+    assert f'hx-get="{asks}' in page
+    assert "Count rows" in page
+    part = client.get(reverse("reports"), {"counts": "1"}, headers={"HX-Request": "true"})
+    text = part.content.decode()
+    assert text.lstrip().startswith("<section")
+    assert "hx-get" not in text
+    number = registry.report("approval-decisions")
+    assert number.title in text
+    assert '<td class="right num">2</td>' in text  # two decisions
+    whole = get(client, world.dora, reverse("reports"), counts="1").content.decode()
+    assert "<svg" in whole
+    assert "Count rows" not in whole
+
+
+def test_a_period_and_a_timezone_can_be_chosen(client: Client, world: World) -> None:
+    page = get(client, world.dora, reverse("reports"), timezone="Asia/Tokyo").content.decode()
+    assert "Asia/Tokyo" in page
+    assert "timezone=Asia%2FTokyo" in page
+    for period in ("This month", "This quarter", "Last quarter", "This year"):
+        assert period in page
+    wrong = get(client, world.dora, reverse("reports"), timezone="Mars/Base")
+    assert wrong.status_code == 400
+    assert "Name a timezone" in wrong.content.decode()
+
+
+def test_a_report_of_one_moment_asks_for_it(client: Client, world: World) -> None:
+    request = world.active()
+    url = reverse("report", args=["active-as-of"])
+    page = get(client, world.dora, url).content.decode()
+    assert 'type="datetime-local"' in page
+    assert 'name="from"' not in page
+    assert request.reference in page
+    before = get(client, world.dora, url, at="2026-01-01T00:00").content.decode()
+    assert request.reference not in before
+    assert get(client, world.dora, url, at="soon").status_code == 400
+    response, lines = download(client, world.dora, "active-as-of", at="2026-01-01T12:30")
+    assert len(lines) == 1
+    assert response["X-Report-As-Of"].startswith("2026-01-01T12:30:00")
+    assert "active-as-of_2026-01-01T123000_" in response["Content-Disposition"]
 
 
 @pytest.mark.parametrize("name", NAMES)

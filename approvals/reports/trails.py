@@ -1,0 +1,178 @@
+"""One request's whole trail, for programs and for people, and the proofs of its entries.
+
+The trail is every revision, decision and attempt at the target as the database holds it. The proofs
+show that the log has sealed exactly these; all of them are against one checkpoint.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from functools import cache
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from approvals.models import AccessRequest, Decision, GrantEvent
+from approvals.models.request import reference
+from approvals.selectors import sentences
+from audit.domain import proof, tiles
+from audit.models import Log
+from audit.selectors import log as ledger
+from audit.selectors import payloads, policies, proofs
+
+
+@dataclass(frozen=True)
+class Trail:
+    """All records of one request, each kind in its order."""
+
+    request_id: uuid.UUID
+    revisions: tuple[AccessRequest, ...]
+    decisions: tuple[Decision, ...]
+    events: tuple[GrantEvent, ...]
+
+    @property
+    def reference(self) -> str:
+        """Return the short name."""
+        return reference(self.request_id)
+
+    @property
+    def newest(self) -> AccessRequest:
+        """Return the request as it stands."""
+        return self.revisions[-1]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One entry's proof: a name for its files, and their content; without payload if erased."""
+
+    stem: str
+    proof: bytes
+    entry: bytes
+    payload: bytes | None
+
+
+def load(request_id: uuid.UUID) -> Trail:
+    """Return a request's trail (three queries)."""
+    return Trail(
+        request_id,
+        tuple(AccessRequest.objects.filter(request_id=request_id).order_by("revision")),
+        tuple(Decision.objects.filter(request_id=request_id).order_by("revision")),
+        tuple(GrantEvent.objects.filter(request_id=request_id).order_by("id")),
+    )
+
+
+def as_json(trail: Trail) -> str:
+    """Return every column of every record."""
+    content = {
+        "request": str(trail.request_id),
+        "reference": trail.reference,
+        "revisions": [_columns(row) for row in trail.revisions],
+        "decisions": [_columns(row) for row in trail.decisions],
+        "grant_events": [_columns(row) for row in trail.events],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n"
+
+
+def as_text(trail: Trail, *, zone: tzinfo) -> str:
+    """Return the trail as lines that people read, in time's order, with times in the zone."""
+    votes = {row.revision: row for row in trail.decisions}
+    with timezone.override(zone):
+        lines = [
+            (row.occurred_at, 0, row.actor_name, sentences.revision(row, decision=decision))
+            for row in trail.revisions
+            for decision in (votes.get(row.revision),)
+        ]
+        lines += [(it.occurred_at, 1, "portal", sentences.attempted(it)) for it in trail.events]
+        lines.sort(key=lambda line: line[:2])
+        newest = trail.newest
+        told = [
+            f"{trail.reference}  {newest.resource_name} · {newest.entitlement_name}",
+            f"Request    {trail.request_id}",
+            f"For        {newest.subject_name}, asked by {newest.requester_name}",
+            f"Reason     {newest.reason}",
+            f"Ticket     {newest.ticket or 'none'}",
+            f"Policy     {newest.policy_name} version {newest.policy_version},"
+            f" rule {newest.rule_name}",
+            f"State      {newest.state}, revision {newest.revision}",
+            f"Times in   {zone}",
+            "",
+        ]
+        for at, _, who, said in lines:
+            told.append(f"{_moment(at)}  {who}: {said}")
+            if said.detail:
+                told.append(f"{'':25}  {said.detail}")
+    return "\n".join(told) + "\n"
+
+
+def _moment(at: datetime) -> str:
+    return timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "  "
+
+
+def _columns(row: models.Model) -> dict[str, Any]:
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+
+def _plain(value: Any) -> str:
+    """Return what JSON has no form for: bytes in hex, moments in ISO 8601, ids as texts."""
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+class Prover:
+    """Makes proofs for many trails against one checkpoint of each log."""
+
+    def __init__(self, found: list[Trail]) -> None:
+        self._places = {trail.request_id: list(_places(trail)) for trail in found}
+        self._trees: dict[int, tuple[tiles.Tree, bytes]] = {}
+        largest: dict[int, tuple[Log, int]] = {}
+        for _, _, place in (each for places in self._places.values() for each in places):
+            if place.log is not None and place.index is not None:
+                before = largest.get(place.log.pk, (place.log, -1))[1]
+                largest[place.log.pk] = (place.log, max(before, place.index))
+        for log, index in largest.values():
+            accepted = policies.newest_accepted(log, least=index + 1)
+            if accepted is not None:
+                checkpoint, message = accepted
+                self._trees[log.pk] = (_tree(log, size=checkpoint.size), message)
+
+    def pieces(self, trail: Trail) -> Iterator[Piece]:
+        """Yield the proof of each sealed entry of a trail."""
+        for number, (kind, operation, place) in enumerate(self._places[trail.request_id], 1):
+            if place.log is None or place.index is None or place.log.pk not in self._trees:
+                continue
+            tree, message = self._trees[place.log.pk]
+            (opened,) = payloads.read(place.log, start=place.index, count=1)
+            path = tuple(tree.inclusion(index=place.index))
+            yield Piece(
+                f"{number:02}-{kind}-{operation}",
+                proof.Proof(place.index, path, message).encode(),
+                opened.data,
+                opened.payload(),
+            )
+
+    def unsealed(self, trail: Trail) -> int:
+        """Return how many entries of a trail are not sealed yet."""
+        return sum(place.index is None for _, _, place in self._places[trail.request_id])
+
+
+def _tree(log: Log, *, size: int) -> tiles.Tree:
+    return tiles.Tree(size=size, read=cache(lambda name: ledger.tile(log, name)))
+
+
+def _places(trail: Trail) -> Iterator[tuple[str, str, proofs.Place]]:
+    """Yield kind, operation and place of each entry: revisions first, then what is beside them."""
+    events: dict[int | None, str] = {row.pk: row.event for row in trail.revisions}
+    for place in proofs.places(object_id=str(trail.request_id), model=AccessRequest.ledger_name):
+        yield "request", events.get(place.entry.record_id, "erased"), place
+    for decision in trail.decisions:
+        object_id = f"{trail.request_id}.{decision.revision}"
+        for place in proofs.places(object_id=object_id, model=Decision.ledger_name):
+            yield "decision", decision.verdict, place
+    for event in trail.events:
+        said = event.said()
+        for place in proofs.places(object_id=said.object_id, model=GrantEvent.ledger_name):
+            yield "grant_event", event.kind, place
