@@ -6,15 +6,22 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from approvals.portal import look
 from approvals.selectors import requests
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
-    """Return the frame's data: how much waits in the inbox, and whether this is a demo.
+    """Return the frame's data: how much waits in the inbox, the look, whether this is a demo.
 
     The count is read when the frame shows it, so that a fragment without a frame costs no query.
     """
-    context: dict[str, Any] = {"demo": settings.DEMO}
+    theme = look.chosen(request, "theme")
+    context: dict[str, Any] = {
+        "demo": settings.DEMO,
+        "theme": theme,
+        "next_theme": look.next_theme(theme),
+        "single_keys": look.chosen(request, "keys"),
+    }
     user = getattr(request, "user", None)
     if user is not None and user.is_authenticated:
         context["inbox_count"] = SimpleLazyObject(lambda: requests.inbox_count(person=user))

@@ -31,7 +31,7 @@
       }
       return;
     }
-    if (isTyping(event.target)) return;
+    if (isTyping(event.target) || document.body.dataset.keys === "off") return;
     const field = comment();
     if (event.key === "j" || event.key === "k") {
       if (document.activeElement?.matches("[data-item]:not([aria-current])")) document.activeElement.click();

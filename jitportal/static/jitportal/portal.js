@@ -68,7 +68,7 @@
       } else if (isTyping(event.target)) event.target.blur();
       return;
     }
-    if (isTyping(event.target)) return;
+    if (isTyping(event.target) || document.body.dataset.keys === "off") return;
     if (event.key === "j" || event.key === "k") {
       if (walk(event.key === "j" ? 1 : -1)) event.preventDefault();
       return;
@@ -115,6 +115,30 @@
     }
   });
 
+  // -- what changes without being looked at is said to screen readers
+  const voice = document.createElement("div");
+  voice.className = "hidden";
+  voice.setAttribute("role", "status");
+  document.body.append(voice);
+  const say = (text) => { voice.textContent = text; };
+
+  // -- messages can be closed; a toast that has left by itself is taken away
+  const addDismissButtons = (root) => {
+    for (const element of root.querySelectorAll("[data-dismiss]:not([data-ready])")) {
+      element.dataset.ready = "1";
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "btn quiet small";
+      button.textContent = "Close";
+      button.addEventListener("click", () => element.remove());
+      element.addEventListener("animationend", () => element.remove());
+      element.append(button);
+    }
+  };
+  addDismissButtons(document);
+  document.addEventListener("htmx:load", (event) => addDismissButtons(event.detail.elt));
+  document.addEventListener("htmx:oobAfterSwap", () => addDismissButtons(document));
+
   // -- copy buttons
   const addCopyButtons = (root) => {
     for (const element of root.querySelectorAll("[data-copy]:not([data-ready])")) {
@@ -130,6 +154,7 @@
         } catch {
           button.textContent = "Select it and copy";
         }
+        say(button.textContent);
         setTimeout(() => { button.textContent = "Copy"; }, 2000);
       });
       element.append(button);

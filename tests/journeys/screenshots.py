@@ -1,0 +1,194 @@
+"""Pictures of every page: `python -m tests.journeys.screenshots [FOLDER] [--only WORD]`.
+
+Starts the demo, signs in as each person, and writes each page at two widths and in both themes to
+FOLDER (`.screenshots`). What is wider than its window, or not answered as it should be, is named,
+and the command ends with 1. The axe tests walk the same pages.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.parse import urljoin
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.journeys.running import FLAGS, Demo, chromium, started
+
+WIDTHS = {1280: 800, 390: 844}
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, ...] = ("light", "dark")
+
+
+class View(NamedTuple):
+    """A page as somebody sees it; `follow` is a link on it that leads to the one that is meant."""
+
+    name: str
+    path: str
+    status: int = 200
+    follow: str = ""
+
+
+#: The link on one's own page to what one holds now.
+HELD = "article a[href^='/requests/']"
+
+#: By who sees them; "" is nobody.
+VIEWS: dict[str, tuple[View, ...]] = {
+    "": (
+        View("sign-in", "/accounts/login/"),
+        View("password-reset", "/accounts/password/reset/"),
+        View("password-reset-done", "/accounts/password/reset/done/"),
+        View("signup-closed", "/accounts/signup/"),
+        View("inactive", "/accounts/inactive/"),
+    ),
+    "alice": (
+        View("my-access", "/"),
+        View("request", "/", follow="table a[href^='/requests/']"),
+        View("held", "/", follow=HELD),
+        View("catalogue", "/catalogue/"),
+        View("catalogue-none", "/catalogue/?q=qqqq"),
+        View("asking", "/catalogue/", follow="a[href^='/requests/new/']"),
+        View("inbox-empty", "/inbox/"),
+        View("decided-empty", "/inbox/decided/"),
+        View("settings", "/settings/"),
+        View("password", "/accounts/password/change/"),
+        View("sign-out", "/accounts/logout/"),
+        View("not-found", "/requests/00000000-0000-4000-8000-000000000000/", 404),
+        View("not-allowed", "/reports/", 403),
+        View("mails", "/demo/mail/"),
+        View("mail", "/demo/mail/", follow="td a[href^='/demo/mail/']"),
+    ),
+    "bob": (
+        View("inbox", "/inbox/"),
+        View("inbox-reading", "/inbox/", follow="a.item"),
+        View("decided", "/inbox/decided/"),
+    ),
+    "dora": (
+        View("reports", "/reports/"),
+        View("report", "/reports/who-had-access/"),
+        View("report-none", "/reports/who-had-access/?from=2020-01-01&to=2020-01-02"),
+        View("end-all", "/access/end/"),
+        View("evidence", "/reports/evidence/"),
+        View("targets", "/access/drift/"),
+        View("operations", "/operations/"),
+        View("audit", "/audit/"),
+        View("audit-none", "/audit/?q=qqqqqq"),
+        View("audit-log", "/audit/log/"),
+        View("audit-verify", "/audit/verify/"),
+        View("erasures", "/audit/erasures/"),
+    ),
+    "admin": (
+        View("admin", "/admin/"),
+        View("admin-resources", "/admin/approvals/resource/"),
+        View("admin-policies", "/admin/approvals/policy/"),
+        View("admin-policy", "/admin/approvals/policy/", follow="#result_list tbody th a"),
+        View("admin-people", "/admin/approvals/user/"),
+    ),
+}
+
+
+@contextmanager
+def seat(browser: Browser, demo: Demo, who: str, *, width: int, theme: Theme) -> Iterator[Page]:
+    """Give a page in a browser of that width and theme where `who` is signed in."""
+    context = browser.new_context(
+        viewport={"width": width, "height": WIDTHS[width]},
+        color_scheme=theme, has_touch=width < 500, reduced_motion="reduce",
+    )  # fmt: skip
+    try:
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        if who:
+            page.goto(f"{demo.url}/accounts/login/")
+            page.locator("[name=login]").fill(who)
+            page.locator("[name=password]").fill("demo")
+            page.get_by_role("button", name="Sign in").click()
+            page.wait_for_url(f"{demo.url}/")
+            page.goto(f"{demo.url}/settings/")  # the message of the sign-in was shown
+        yield page
+    finally:
+        context.close()
+
+
+def opened(page: Page, demo: Demo, view: View) -> list[str]:
+    """Open a view in that page, and return what is wrong with it: its status, its width."""
+    answer = page.goto(demo.url + view.path)
+    if view.follow:
+        link = page.locator(view.follow).first
+        if link.count() == 0:
+            return [f"{view.name}: there is no {view.follow}"]
+        answer = page.goto(urljoin(page.url, link.get_attribute("href")))
+    page.evaluate("document.fonts.ready")
+    wrong = []
+    if answer is None or answer.status != view.status:
+        wrong.append(f"{view.name}: answered {answer and answer.status}, not {view.status}")
+    wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    if wide > 0:
+        wrong.append(f"{view.name}: {wide} px wider than its window")
+    return wrong
+
+
+def prepare(browser: Browser, demo: Demo) -> None:
+    """See to it that alice holds something: ask for what its rule approves at once."""
+    with seat(browser, demo, "alice", width=1280, theme="light") as page:
+        page.goto(f"{demo.url}/")
+        if page.locator(HELD).count():
+            return
+        page.goto(f"{demo.url}/catalogue/?q=orders-db")
+        page.get_by_role("link", name="Request orders-db read", exact=True).first.click()
+        page.get_by_label("Why", exact=False).first.fill(
+            "Look at a refund that a customer asks about."
+        )
+        page.get_by_role("button", name="Send request").click()
+        page.get_by_text("Active", exact=True).first.wait_for()
+
+
+def take(browser: Browser, demo: Demo, folder: Path, only: str) -> list[str]:
+    """Write every picture whose file name contains `only`; return what is wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    prepare(browser, demo)
+    wrong: list[str] = []
+    for width in WIDTHS:
+        for theme in THEMES:
+            for who, views in VIEWS.items():
+                named = {view: f"{view.name}-{width}-{theme}.png" for view in views}
+                wanted = [view for view in views if only in named[view]]
+                if not wanted:
+                    continue
+                with seat(browser, demo, who, width=width, theme=theme) as page:
+                    for view in wanted:
+                        wrong += [f"{width} {theme} {what}" for what in opened(page, demo, view)]
+                        page.screenshot(path=folder / named[view])
+    return wrong
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Take the pictures, and return the exit status."""
+    parser = argparse.ArgumentParser(description="Write a picture of every page.")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(".screenshots"))
+    parser.add_argument("--only", default="", help="a word in the picture's name")
+    parser.add_argument("--url", default="", help="a demo that runs already")
+    options = parser.parse_args(arguments)
+    path = chromium()
+    if path is None:
+        sys.stderr.write("Install Debian's package `chromium`, or set CHROMIUM to one.\n")
+        return 1
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        if options.url:
+            demo = Demo(Path(scratch), {"WEB_URL": options.url})
+            wrong = take(browser, demo, options.folder, options.only)
+        else:
+            with started(Path(scratch)) as demo:
+                wrong = take(browser, demo, options.folder, options.only)
+        browser.close()
+    for line in wrong:
+        sys.stderr.write(f"{line}\n")
+    sys.stdout.write(f"The pictures are in {options.folder}/.\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
