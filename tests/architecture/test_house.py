@@ -19,6 +19,7 @@ ONE_FILE = {"audit/domain/verifier.py"}
 TOP = {
     "manage.py", "pyproject.toml", "README.md", "jitportal", "approvals", "audit", "templates",
     "tests", "docs", "Makefile", ".ci", ".gitignore", "requirements.lock", "requirements-dev.lock",
+    "deploy", ".dockerignore",
 }  # fmt: skip
 
 #: Templates that a framework looks up by name, and where it has its own of that name.

@@ -1,5 +1,9 @@
-"""Real Celery processes on the test's database, with the broker that the quick start uses."""
+"""Real processes of the portal on the test's database: web, workers, beat, sealer.
 
+The broker is the quick start's, unless a test gives another one.
+"""
+
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,22 +18,30 @@ from django.db import connection
 from jitportal import broker
 from jitportal.embedded import roles
 from tests.conftest import cluster
+from tests.processes.brokers import HOST, free_ports
 
 LEASE_SECONDS = 3
 LANES = ("due", "provisioning", "notices")
+THREADS = 4
 
 
 class Processes:
-    """Starts and kills workers and beat; everything is dead when the test ends."""
+    """Starts and kills web, workers and beat; everything is dead when the test ends.
 
-    def __init__(self, folder: Path) -> None:
+    A process is named after its kind (`web`, `beat`, a lane); of several of a kind each has a
+    number behind a dot: `web.1`, `web.2`.
+    """
+
+    def __init__(self, folder: Path, *, broker_url: str = "") -> None:
         self.folder = folder
-        self.broker_url = roles.broker_url(cluster=cluster())
-        broker.install(self.broker_url)
+        self.broker_url = broker_url or roles.broker_url(cluster=cluster())
+        if not broker_url:
+            broker.install(self.broker_url)
+        self.ports: dict[str, int] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *names: str) -> None:
-        """Start `beat` or the worker of a lane."""
+        """Start these; it does not wait until they are ready."""
         environment = os.environ | {
             "DATABASE_URL": cluster().url(roles.APP),
             "DATABASE_POOL": "12",
@@ -39,17 +51,59 @@ class Processes:
             "DEMO_MAIL_DIR": str(self.folder / "mail"),
         }
         for name in names:
-            options = (
-                ["beat", "--pidfile=", "--scheduler", "jitportal.schedule:LeadingScheduler"]
-                if name == "beat"
-                else ["worker", "-Q", name, "-n", f"{name}@%h", "-P", "threads", "-c", "4",
-                      "--without-mingle", "--without-gossip", "--without-heartbeat"]
-            )  # fmt: skip
-            log = (self.folder / f"{name}.log").open("ab")
-            self._running[name] = subprocess.Popen(
-                [sys.executable, "-m", "tests.processes.worker", *options],
-                env=environment, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+            with (self.folder / f"{name}.log").open("ab") as log:
+                self._running[name] = subprocess.Popen(
+                    [sys.executable, "-m", *self._command(name)],
+                    env=environment, stdout=log, stderr=log, start_new_session=True,
+                )  # fmt: skip
+
+    def _command(self, name: str) -> list[str]:
+        """The module that runs as the process, and its arguments, as production has them."""
+        kind = name.partition(".")[0]
+        if kind == "web":
+            (self.ports[name],) = free_ports(1)
+            return [
+                *("gunicorn", "tests.processes.wsgi", "--bind", f"{HOST}:{self.ports[name]}"),
+                *("--worker-class", "gthread", "--workers", "1", "--threads", "8"),
+                *("--no-control-socket", "--log-level", "warning"),
+            ]
+        celery = "tests.processes.worker"
+        if kind == "beat":
+            scheduler = "jitportal.schedule:LeadingScheduler"
+            return [celery, "beat", "--pidfile=", "--scheduler", scheduler]
+        return [
+            *(celery, "worker", "-Q", kind, "-n", f"{name}@%h", "-P", "threads"),
+            *("-c", str(THREADS)),
+            *("--without-mingle", "--without-gossip", "--without-heartbeat"),
+        ]
+
+    @property
+    def running(self) -> list[str]:
+        """The names of those that were started and not killed."""
+        return list(self._running)
+
+    def pid(self, name: str) -> int:
+        """The id of a running process."""
+        return self._running[name].pid
+
+    def leaders(self) -> list[str]:
+        """The names of the beats that have ever led, by their logs."""
+        return [
+            path.stem for path in self.folder.glob("beat*.log") if "beat.leads" in path.read_text()
+        ]
+
+    def ask_to_stop(self, *names: str, seconds: float) -> dict[str, int]:
+        """TERM to these, as a service manager does; the exit statuses of those that ended."""
+        for name in names:
+            os.kill(self._running[name].pid, signal.SIGTERM)
+        end = time.monotonic() + seconds
+        statuses: dict[str, int] = {}
+        for name in names:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                left = max(end - time.monotonic(), 0.01)
+                statuses[name] = self._running[name].wait(left)
+                del self._running[name]
+        return statuses
 
     def kill(self, *names: str) -> None:
         """Kill -9 at once, the whole process group."""
@@ -63,7 +117,7 @@ class Processes:
         self.kill(*list(self._running))
 
     def purge_broker(self) -> None:
-        """Lose every message that the broker holds."""
+        """Lose every message that the quick start's broker holds."""
         import psycopg
 
         with psycopg.connect(self.broker_url.replace("pgmq://", "postgresql://")) as raw:
