@@ -11,7 +11,7 @@ import time
 import traceback
 from typing import Protocol
 
-from tests.bench import ledger, lifecycle, pages, removal, rows, startup
+from tests.bench import ledger, lifecycle, pages, removal, rows, startup, targets
 from tests.bench.ground import CHECKOUT, Ground, ground
 
 
@@ -25,6 +25,7 @@ BENCHES: dict[str, Bench] = {
     "pages": pages.run,
     "lifecycle": lifecycle.run,
     "removal": removal.run,
+    "targets": targets.run,
     "ledger": ledger.run,
     "startup": startup.run,
 }

@@ -76,8 +76,8 @@ SELECT x.at, b.request_id, p.revision, p.event, p.state, a.id, coalesce(a.name, 
     CASE WHEN p.state = 'pending' THEN x.at + interval '30 days'
          WHEN p.state = 'active' THEN x.ends_at END,
     CASE WHEN p.state IN ('approved', 'active', 'revoking', 'expired', 'revoked')
-        THEN jsonb_build_object('connector', r.connector, 'resource_settings', '{}'::jsonb,
-            'entitlement_settings', '{}'::jsonb, 'secret', '', 'login', s.username, 'email',
+        THEN jsonb_build_object('connector', r.connector, 'resource_settings', r.settings,
+            'entitlement_settings', e.settings, 'secret', r.secret, 'login', s.username, 'email',
             s.email)
         ELSE '{}'::jsonb END,
     CASE WHEN x.is_held THEN x.activated_at END, CASE WHEN x.is_held THEN x.ends_at END,

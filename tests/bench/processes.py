@@ -68,11 +68,14 @@ def _commands() -> list[tuple[str, ...]]:
 
 
 @contextmanager
-def background(ground: Ground, database: str) -> Iterator[Background]:
-    """The portal's background processes run on `database`, with the broker in the same cluster."""
+def background(ground: Ground, database: str, **more: str) -> Iterator[Background]:
+    """The portal's background processes run on `database`, with the broker in the same cluster.
+
+    `more` is for their environment.
+    """
     broker_url = roles.broker_url(cluster=ground.cluster)
     broker.install(broker_url)
-    running = Background(ground, ground.environment(database, BROKER_URL=broker_url))
+    running = Background(ground, ground.environment(database, BROKER_URL=broker_url, **more))
     try:
         yield running
     finally:
