@@ -4,6 +4,8 @@
 #   make test     all tests (ARGS="tests/domain -k name" for some)
 #   make check    format, lint, types, layers, templates, migrations, deployment settings
 #   make bench    the measured promises (ONLY=name for one)
+#   make screenshots  pictures of every page in .screenshots/ (ONLY=word for some)
+#   make chaos    everything breaks during thousands of requests; what must hold is checked after (15 min)
 #   make dev      as demo, with error pages and reload
 
 PYTHON ?= python3
@@ -17,7 +19,7 @@ LIKE_PRODUCTION := env -u DEBUG -u DEMO \
 	BROKER_URL=redis://127.0.0.1:6379/0 \
 	PORTAL_URL=https://access.example.com ALLOWED_HOSTS=access.example.com
 
-.PHONY: demo test check bench dev setup setup-dev
+.PHONY: demo test check bench chaos screenshots dev setup setup-dev
 .DEFAULT_GOAL := demo
 
 setup:
@@ -46,3 +48,9 @@ check: setup-dev
 
 bench: setup-dev
 	@$(PY) -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+screenshots: setup-dev
+	@$(PY) -m tests.journeys.screenshots .screenshots $(if $(ONLY),--only $(ONLY))
+
+chaos: setup-dev
+	@$(PY) -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

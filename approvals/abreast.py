@@ -5,6 +5,7 @@ their leases.
 """
 
 import threading
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import structlog
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 TARGETS = 16
 #: Seconds between two looks for other targets, while some take long.
 LOOK_SECONDS = 0.2
+#: Times that a target is looked at in vain.
+ENOUGH = 2
 
 _busy: set[str] = set()
 _guard = threading.Lock()
@@ -28,23 +31,23 @@ _guard = threading.Lock()
 def provision() -> None:
     """Make and remove access until nothing is due at any target that another call isn't at."""
     flying: dict[Future[int], str] = {}
-    settled: set[str] = set()
+    idle: Counter[str] = Counter()  # how often there was nothing that could be done
     with ThreadPoolExecutor(TARGETS) as pool:
         while True:
             due = circuits.due_targets(lane="provisioning", now=clock.now())
             for target in due:
-                if target not in settled and len(flying) < TARGETS and _take(target):
+                if idle[target] < ENOUGH and len(flying) < TARGETS and _take(target):
                     flying[pool.submit(_work, target)] = target
             if not flying:
                 return
             done, _ = wait(flying, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
             if not done:
                 connection.close()  # to the pool: others have more use for it meanwhile
-                settled.clear()
+                idle.clear()
             for future in done:
                 target = flying.pop(future)
-                if not future.result():
-                    settled.add(target)  # what is due there waits for something else
+                # What is due there waits for something else, unless it came at this very moment.
+                idle[target] += not future.result()
 
 
 def _take(target: str) -> bool:

@@ -2,14 +2,12 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
 from celery import shared_task
 from django.core.management import call_command
-from django.db import connection
 
 from approvals import abreast, handlers
 from approvals.outbox import queue
@@ -22,7 +20,10 @@ from approvals.services import (
     ledger_mail,
     ledger_watch,
     overdue,
+    process_watch,
+    reconciliation,
 )
+from approvals.services.singly import alone as _alone
 from audit.services import timestamping, verifying, witnessing
 
 log = structlog.get_logger(__name__)
@@ -40,20 +41,6 @@ _HOLD_LOCK = 0x6A69_7468
 PAUSE_SECONDS = 60.0
 
 _paused: dict[uuid.UUID, float] = {}
-
-
-@contextmanager
-def _alone(lock: int) -> Iterator[bool]:
-    """Yield whether this is the only one of its kind that runs now, in all processes."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock])
-        alone = bool(cursor.fetchone()[0])
-    try:
-        yield alone
-    finally:
-        if alone:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
 
 
 def _linger(step: Callable[[], bool], next_moment: Callable[[], datetime | None]) -> bool:
@@ -181,16 +168,29 @@ def ledger_watch_now() -> None:
     ledger_watch.watch(now=clock.now())
 
 
+@shared_task(name="watch.pulse")
+def watch_pulse(lane: str) -> None:
+    """Say that a message of beat has come through the broker to a worker of the queue."""
+    process_watch.pulsed(queue=lane)
+
+
+@shared_task(name="targets.observe")
+def observe_targets() -> None:
+    """Compare what targets hold with what was granted, those that are due."""
+    reconciliation.look_around()
+
+
 WAKE = {
     "ends": (work_ends, "due"),
     "due": (work_due, "due"),
     "provisioning": (work_provisioning, "provisioning"),
     "notices": (work_notices, "notices"),
+    "targets": (observe_targets, "notices"),
 }
 
 
-#: Seconds between two messages to lanes that are not in a hurry.
-WAKE_PAUSES = {"notices": 0.25}
+#: Seconds between two messages to a lane: what comes meanwhile is found by whom the first woke.
+WAKE_PAUSES = {"provisioning": 0.02, "notices": 0.25}
 
 
 def wake(lane: str) -> None:

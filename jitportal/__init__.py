@@ -1,1 +1,3 @@
 """The Django project: settings, URLs, Celery, and the quick start's embedded servers."""
+
+__version__ = "0.1.0"

@@ -1,9 +1,10 @@
 """The Celery application: tasks of the portal, and beat's schedule, which lives in code."""
 
 import os
+from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_init
+from celery.signals import beat_init, setup_logging, worker_init, worker_ready
 from django.conf import settings
 
 from jitportal import broker
@@ -26,6 +27,22 @@ def prepare_the_broker(**_: object) -> None:
     """Make sure of the tables of the PostgreSQL-backed broker; other brokers need nothing."""
     if settings.BROKER_URL.startswith("pgmq://"):
         broker.install(settings.BROKER_URL)
+
+
+@beat_init.connect
+def watch_as_beat(**_: object) -> None:
+    """Look after the other processes; the scheduler itself shows that beat lives."""
+    from jitportal import watch
+
+    watch.start()
+
+
+@worker_ready.connect
+def watch_as_worker(sender: Any, **_: object) -> None:
+    """Show that this worker lives, for each queue that it serves, and look after the others."""
+    from jitportal import watch
+
+    watch.start(sorted(sender.app.amqp.queues.consume_from))
 
 
 @app.on_after_finalize.connect

@@ -15,7 +15,9 @@ from celery.schedules import crontab, schedstate, schedule
 from django.conf import settings
 from django.db import DatabaseError, connection
 
+from approvals.outbox import queue
 from approvals.selectors import clock, due
+from jitportal import watch
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,8 @@ AT_LEAST_EVERY_SECONDS = 15.0
 WATCH_EVERY = timedelta(minutes=1)
 LATE_EVERY = timedelta(seconds=30)
 MAIL_LOOK_EVERY = timedelta(minutes=10)
+#: How often is looked which targets are to be compared with what was granted.
+OBSERVE_LOOK_EVERY = timedelta(minutes=1)
 #: How long after beat's start outside holders are asked for the first time.
 HOLD_FIRST = timedelta(seconds=20)
 
@@ -97,6 +101,7 @@ class LeadingScheduler(Scheduler):
         options["max_interval"] = LOOK_SECONDS
         super().__init__(*args, **options)
         self.leads = False
+        self._heart = watch.BeatHeart()
 
     def tick(self, *args: Any, **options: Any) -> float:
         """Send what is due if this beat leads; return the seconds until the next look.
@@ -104,7 +109,9 @@ class LeadingScheduler(Scheduler):
         Every entry is looked at every time: Celery's own queue of entries looks at the first alone,
         which is right only for schedules that know their times beforehand.
         """
-        if not self._lead():
+        leads = self._lead()
+        self._heart.beat(leads=leads)
+        if not leads:
             return LOOK_SECONDS
         pause = LOOK_SECONDS
         for entry in list(self.schedule.values()):
@@ -148,6 +155,16 @@ def entries() -> dict[str, dict[str, Any]]:
             "schedule": WhenDue(due.next_moment),
             "options": {"queue": "due", "expires": EXPIRES_SECONDS},
         },
+        **{
+            f"pulse-{lane}": {
+                "task": "watch.pulse",
+                "args": (lane,),
+                "schedule": Every(settings.WATCH_PULSE, first=settings.WATCH_PULSE),
+                # As long as a sweep's message, so that it comes whenever theirs would.
+                "options": {"queue": lane, "expires": EXPIRES_SECONDS},
+            }
+            for lane in queue.LANES
+        },
         "late-removals": {
             "task": "removals.late",
             "schedule": Every(LATE_EVERY, first=LATE_EVERY),
@@ -161,6 +178,11 @@ def entries() -> dict[str, dict[str, Any]]:
         "ledger-hold": {
             "task": "ledger.hold",
             "schedule": Every(settings.LEDGER_HOLD, first=min(HOLD_FIRST, settings.LEDGER_HOLD)),
+            "options": {"queue": "notices", "expires": EXPIRES_SECONDS},
+        },
+        "targets-observe": {
+            "task": "targets.observe",
+            "schedule": Every(OBSERVE_LOOK_EVERY, first=HOLD_FIRST),
             "options": {"queue": "notices", "expires": EXPIRES_SECONDS},
         },
         "ledger-mail": {

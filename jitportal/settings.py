@@ -68,6 +68,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "jitportal.compression.CompressedStaticMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -186,6 +187,29 @@ STUCK_AFTER = timedelta(
         "STUCK_AFTER_SECONDS", 60, "A removal that fails for longer than this alarms operators."
     )
 )
+RECONCILE_EVERY = timedelta(
+    seconds=env.seconds(
+        "RECONCILE_EVERY_SECONDS",
+        900,
+        "How often what a target holds is compared with what was granted.",
+    )
+)
+
+# -- watching the processes
+WATCH_SILENT = timedelta(
+    seconds=env.seconds(
+        "WATCH_SILENT_SECONDS", 60, "Longer silence of beat or a worker, or access overdue, alarms."
+    )
+)
+WATCH_PULSE, WATCH_LOOK = (min(timedelta(seconds=most), WATCH_SILENT / 4) for most in (10, 15))
+WATCH_WAITING = timedelta(
+    seconds=env.seconds(
+        "WATCH_WAITING_SECONDS", 300, "Due work that nobody takes for longer alarms operators."
+    )
+)
+METRICS_TOKEN = env.text(
+    "METRICS_TOKEN", "", "The bearer token of /metrics. Without it there is none.", secret=True
+)
 
 # -- the ledger
 LEDGER_ORIGIN = env.text(
@@ -194,57 +218,7 @@ LEDGER_ORIGIN = env.text(
     "The log's name in every checkpoint, for ever, such as jit.example.com/ledger. A new key needs "
     "a new one. Without it: PORTAL_URL's host and /ledger.",
 ) or (PORTAL_URL.split("://", 1)[-1] + "/ledger")
-LEDGER_KEY = env.text(
-    "LEDGER_KEY",
-    "",
-    "For the sealer alone: the log's private key, as `manage.py ledger_key` makes it.",
-    secret=True,
-)
-LEDGER_SIGN_COMMAND = env.text(
-    "LEDGER_SIGN_COMMAND",
-    "",
-    "Instead of the key: a command that reads a text and writes its Ed25519 signature in base64 "
-    "(a KMS, an HSM). Needs LEDGER_VKEY.",
-)
-LEDGER_VKEY = env.text("LEDGER_VKEY", "", "The public key of LEDGER_SIGN_COMMAND, as a vkey.")
-LEDGER_SEAL = timedelta(
-    seconds=env.seconds("LEDGER_SEAL_SECONDS", 1, "How often the sealer signs what is new.")
-)
-LEDGER_HEARTBEAT = timedelta(
-    seconds=env.seconds(
-        "LEDGER_HEARTBEAT_SECONDS",
-        3600,
-        "The log grows by a leaf at least this often, so that silence shows.",
-    )
-)
-
-LEDGER_STALE = timedelta(
-    seconds=env.seconds(
-        "LEDGER_STALE_SECONDS",
-        300,
-        "An entry that waits longer than this for the sealer alarms operators; so does a "
-        "checkpoint older than the heartbeat by as much.",
-    )
-)
-LEDGER_HOLD = timedelta(
-    seconds=env.seconds(
-        "LEDGER_HOLD_SECONDS", 3600, "How often witnesses and timestamp authorities are asked."
-    )
-)
-LEDGER_MAIL = timedelta(
-    seconds=env.seconds(
-        "LEDGER_MAIL_SECONDS", 86400, "How often auditors are mailed the newest checkpoint."
-    )
-)
-LEDGER_TSA_URLS = env.words(
-    "LEDGER_TSA_URLS", [], "RFC 3161 timestamp authorities that are shown each checkpoint's hash."
-)
-LEDGER_TSA_CERTIFICATES = env.text(
-    "LEDGER_TSA_CERTIFICATES", "", "A PEM file of the authorities' root certificates."
-)
-LEDGER_WITNESSES = env.text(
-    "LEDGER_WITNESSES", "", "A C2SP policy file that names witnesses with their addresses."
-)
+from jitportal.settings_ledger import *  # noqa: E402, F403
 
 # -- people and sign-in
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]

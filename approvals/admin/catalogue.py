@@ -106,7 +106,7 @@ class ResourceForm(ReasonedForm):
         model = Resource
         fields = (
             "name", "title", "description", "owner", "connector", "settings", "secret",
-            "connect_hint", "is_retired",
+            "connect_hint", "drift_policy", "is_retired",
         )  # fmt: skip
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -149,7 +149,7 @@ class ResourceAdmin(ConfigurationAdmin):
         (
             "The target",
             {
-                "fields": ("connector", "settings", "secret", "connect_hint"),
+                "fields": ("connector", "settings", "secret", "connect_hint", "drift_policy"),
                 "description": "Access that is approved already is removed just where it was made, "
                 "whatever is changed here. “Check the target” in the list says whether it answers.",
             },

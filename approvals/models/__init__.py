@@ -5,7 +5,9 @@ from approvals.models.catalogue import Entitlement, Policy, Resource
 from approvals.models.decision import Decision
 from approvals.models.evidence import GrantEvent, Notice
 from approvals.models.export import ReportExport
+from approvals.models.finding import Finding, Observation
 from approvals.models.handover import Handover
+from approvals.models.heartbeat import Heartbeat, Incident
 from approvals.models.pointer import Asked, CurrentRequest, Waiting
 from approvals.models.request import AccessRequest
 from approvals.models.signin import SignIn
@@ -18,11 +20,15 @@ __all__ = [
     "CurrentRequest",
     "Decision",
     "Entitlement",
+    "Finding",
     "GrantEvent",
     "Group",
     "Handover",
+    "Heartbeat",
+    "Incident",
     "Membership",
     "Notice",
+    "Observation",
     "OutboxItem",
     "Policy",
     "PublicKey",

@@ -28,6 +28,13 @@ class Risk(models.TextChoices):
     HIGH = "high", "High"
 
 
+class DriftPolicy(models.TextChoices):
+    """What follows when a target differs from what the portal granted."""
+
+    REPAIR = "repair", "Remove what has ended, make again what is missing"
+    REPORT = "report", "Report it only"
+
+
 class Policy(models.Model):
     """Who may ask for what, for how long and by which chain (see domain.policy for the document).
 
@@ -76,6 +83,13 @@ class Resource(models.Model):
     connect_hint = models.TextField(blank=True, help_text="Shown beside how to connect.")
     is_retired = models.BooleanField(
         "retired", default=False, help_text="Pending requests are cancelled, live access ends."
+    )
+    drift_policy = models.CharField(
+        "when the target differs",
+        max_length=10,
+        choices=DriftPolicy.choices,
+        default=DriftPolicy.REPAIR,
+        help_text="What nobody was ever granted here is listed, and never removed by itself.",
     )
     history = HistoricalRecords()
 

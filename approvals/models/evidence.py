@@ -21,6 +21,9 @@ class GrantEvent(AppendOnly):
         GRANT_FAILED = "grant_failed", "Granting failed"
         REMOVED = "removed", "Removed from the target"
         REMOVE_FAILED = "remove_failed", "Removing failed"
+        FOUND = "found", "Found at the target after its end"
+        LOST = "lost", "Not found at the target"
+        GONE = "gone", "Gone from the target again"
 
     request_id = models.UUIDField()
     kind = models.CharField(max_length=20, choices=Kind.choices)

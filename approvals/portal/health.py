@@ -3,6 +3,7 @@
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from approvals.selectors import processes
 from audit.selectors import clock, staleness
 
 
@@ -14,17 +15,32 @@ def alive(request: HttpRequest) -> HttpResponse:
 def ready(request: HttpRequest) -> JsonResponse:
     """Answer 200 when the database answers, else 503, so that traffic goes elsewhere.
 
-    A ledger that is not being sealed is told in `ledger` and `status`, and stops no traffic: the
-    portal records everything meanwhile.
+    A ledger that is not being sealed is told in `ledger` and `status`, and so is a silent beat or
+    worker in `processes`. Neither stops traffic: the portal records everything meanwhile.
     """
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
         return JsonResponse({"status": "down", "database": "unreachable"}, status=503)
-    ledger = _ledger()
-    status = "ok" if ledger == "ok" else "degraded"
-    return JsonResponse({"status": status, "database": "ok", "ledger": ledger})
+    ledger, found = _ledger(), _processes()
+    good = {ledger, *found.values()} == {"ok"}
+    return JsonResponse(
+        {
+            "status": "ok" if good else "degraded",
+            "database": "ok",
+            "ledger": ledger,
+            "processes": found,
+        }
+    )
+
+
+def _processes() -> dict[str, str]:
+    """Return "ok" or what is wrong, for beat and for each queue's worker."""
+    try:
+        return processes.states(now=clock.now())
+    except DatabaseError as error:
+        return {"all": f"unknown: {type(error).__name__}"}
 
 
 def _ledger() -> str:

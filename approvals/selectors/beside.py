@@ -23,11 +23,19 @@ _NOTICES = {
     "ended": "told that the access is gone",
     "failed": "told that it could not be made",
     "stuck": "alarmed that the removal is stuck",
+    "leftover": "alarmed that the target holds it after its end",
+    "missing": "alarmed that the target lacks it",
 }
 _CHANNELS = {"email": "e-mail"}
 _FAILED = {
     GrantEvent.Kind.GRANT_FAILED: "Making the access failed",
     GrantEvent.Kind.REMOVE_FAILED: "Removing the access failed",
+}
+#: How the target differed from what was granted, and what follows.
+_DRIFT = {
+    GrantEvent.Kind.FOUND: ("Found at the target after its end", "it is removed again"),
+    GrantEvent.Kind.LOST: ("Not found at the target", "it is made once more"),
+    GrantEvent.Kind.GONE: ("Removed again", "the target no longer holds it"),
 }
 
 
@@ -49,12 +57,17 @@ class Line:
 
 
 def failures(events: Sequence[GrantEvent]) -> Iterator[Line]:
-    """Yield what failed at the target; the same failure again and again becomes one line."""
+    """Yield what failed at the target, and how it differed from what was granted.
+
+    The same failure again and again becomes one line.
+    """
     run: list[GrantEvent] = []
     for event in [*events, None]:
         if run and (event is None or (event.kind, event.error) != (run[0].kind, run[0].error)):
             if run[0].kind in _FAILED:
                 yield _failure_line(run)
+            elif run[0].kind in _DRIFT:
+                yield from map(_drift_line, run)
             run = []
         if event is not None:
             run.append(event)
@@ -73,6 +86,22 @@ def _failure_line(run: Sequence[GrantEvent]) -> Line:
         minor=True,
         bad=True,
     )  # fmt: skip
+
+
+def _drift_line(event: GrantEvent) -> Line:
+    text, note = _DRIFT[GrantEvent.Kind(event.kind)]
+    if not event.detail.get("repairs", True):
+        is_gone = event.kind == GrantEvent.Kind.GONE
+        text = "Gone again" if is_gone else text
+        note = "without the portal" if is_gone else "reported, nothing was changed"
+    return Line(
+        at=event.occurred_at,
+        order=(event.occurred_at, 1, event.pk),
+        lead=text,
+        note=note,
+        minor=True,
+        bad=event.kind != GrantEvent.Kind.GONE,
+    )
 
 
 def notices(told: Iterable[Notice]) -> Iterator[Line]:

@@ -90,6 +90,9 @@ def attempted(event: GrantEvent) -> Sentence:
         GrantEvent.Kind.REMOVED: "Target confirmed the removal",
         GrantEvent.Kind.GRANT_FAILED: "Target did not make the access",
         GrantEvent.Kind.REMOVE_FAILED: "Target did not remove the access",
+        GrantEvent.Kind.FOUND: "Target holds the access after its end",
+        GrantEvent.Kind.LOST: "Target lacks the access",
+        GrantEvent.Kind.GONE: "Target no longer holds the access",
     }.get(GrantEvent.Kind(event.kind), event.kind)
     final = "for good" if event.permanent else ""
     return Sentence(str(headline), final, _joined(number, took, _quoted(event.error)))

@@ -29,7 +29,7 @@ def register() -> None:
         find=personal.find,
         finish=make_neutral,
         reads=[*(kind.model for kind in KINDS if kind.model is not Erasure), *personal.LOOKED_UP],
-        calls=["approvals_erase_person(bigint,text[])"],
+        calls=["approvals_erase_person(bigint,text[])", "approvals_erase_seen(bigint,text[])"],
     )
 
 
@@ -121,6 +121,9 @@ def make_neutral(person_id: int) -> None:
             "SELECT approvals_erase_person(%s, %s::text[])", [person_id, sorted(who.words)]
         )
         history_id = cursor.fetchone()[0]
+        cursor.execute(
+            "SELECT approvals_erase_seen(%s, %s::text[])", [person_id, sorted(who.words)]
+        )
     row = User.history.get(history_id=history_id)
     revision, previous = sealed.last(model="user", object_id=str(person_id))
     said = histories.said(row, revision=revision + 1, previous=previous, actor=SYSTEM)

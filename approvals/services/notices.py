@@ -117,6 +117,13 @@ def stuck(record: AccessRequest, *, error: str, now: datetime, operators: Iterab
     _put(record, "stuck", people, now=now, extra={"error": error[:500]})
 
 
+def drifted(
+    record: AccessRequest, *, kind: str, finding: int, now: datetime, operators: Iterable[int]
+) -> None:
+    """Alarm owner and operators, once for a finding: the target holds other than was granted."""
+    _put(record, kind, {_owner(record), *operators}, now=now, once=str(finding))
+
+
 def _askers(record: AccessRequest) -> set[int]:
     return {record.requester_id, record.subject_id}
 

@@ -164,7 +164,7 @@ def _outdated(
             return "told since"
         if kind == "moved_on" and record.level != event.level:
             return "not at that level any more"
-    elif kind == "active" and record.state != State.ACTIVE:
+    elif kind in ("active", "missing") and record.state != State.ACTIVE:
         return "not active any more"
     elif kind == "ends_soon" and (
         record.state != State.ACTIVE

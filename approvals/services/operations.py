@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from approvals.domain.refusals import NotAllowed
 from approvals.models import OutboxItem, User
-from approvals.outbox import queue
+from approvals.outbox import circuits, queue
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +29,8 @@ def try_again(*, items: Iterable[int], actor: User, now: datetime) -> int:
         .filter(Q(leased_until=None) | Q(leased_until__lte=now))
     )
     rows = list(waiting)
+    for target in {row.target for row in rows}:
+        circuits.retry(target, now=now)
     for row in rows:
         queue.retry_now(row.pk, now=now)
         log.info("outbox.try_again", item=row.pk, topic=row.topic, actor=actor.get_username())

@@ -19,10 +19,14 @@ from approvals import handlers
 from approvals.domain.refusals import Invalid, NotAllowed, Settled
 from approvals.models import (
     AccessRequest,
+    Circuit,
     Decision,
+    Finding,
     Handover,
+    Incident,
     Membership,
     Notice,
+    Observation,
     Policy,
     PublicKey,
     SignIn,
@@ -97,7 +101,27 @@ def write_everywhere(world: World) -> AccessRequest:
         object_id=str(alice.pk), object_repr=NAME, action_flag=CHANGE, change_message=f"[{EMAIL}]",
     )  # fmt: skip
     handlers.work("due")
+    seen_at_targets(world)
     return ended
+
+
+def seen_at_targets(world: World) -> None:
+    """Write down what targets said of her."""
+    now = clock.now()
+    said = f"There is no login {LOGIN!r}."
+    for kind, login, person in (("standing", LOGIN, world.alice), ("unmatched", LOGIN, None)):
+        Finding.objects.create(
+            resource=world.resource, entitlement=world.read, login=login, kind=kind, person=person,
+            first_seen_at=now, last_seen_at=now,
+        )  # fmt: skip
+    Finding.objects.create(
+        resource=world.resource, entitlement=world.read, login="robot", kind="standing",
+        first_seen_at=now, last_seen_at=now, kept_by=world.dora, kept_at=now,
+        kept_because=f"{CANARY} asked for it",
+    )  # fmt: skip
+    Observation.objects.create(resource=world.resource, error=said, next_at=now)
+    Circuit.objects.create(target="orders-db", failures=1, failing_since=now, last_error=said)
+    Incident.objects.create(kind="target:orders-db", opened_at=now, text=said)
 
 
 def of_mallory(world: World, reason: str) -> AccessRequest:

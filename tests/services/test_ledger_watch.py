@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from approvals import handlers, tasks
 from approvals.models import Notice, OutboxItem
 from approvals.selectors import clock
+from approvals.selectors.processes import LANES
 from approvals.services import ledger_watch
 from audit.domain import note
 from audit.domain.cosignature import Cosigner
@@ -27,6 +28,7 @@ from jitportal import schedule
 from tests.audit import outside
 from tests.audit.sealer import new_signer, seal, sealer
 from tests.conftest import as_role
+from tests.services.alive import everything_lives
 from tests.services.mails import mail_server
 from tests.world import World
 
@@ -345,8 +347,10 @@ def test_readyz_names_a_stale_ledger_and_stays_ready(
     made: Log, world: World, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client()
+    everything_lives()
     answer = client.get("/readyz")
-    assert answer.json() == {"status": "ok", "database": "ok", "ledger": "ok"}
+    assert answer.json()["processes"] == dict.fromkeys(["beat", *LANES], "ok")
+    assert (answer.json()["status"], answer.json()["ledger"]) == ("ok", "ok")
     world.ask()
     settings.LEDGER_STALE = timedelta(microseconds=1)
     answer = client.get("/readyz")

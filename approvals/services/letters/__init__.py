@@ -26,6 +26,8 @@ _KINDS: dict[str, Callable[[Case], Letter]] = {
     "ended": access.ended,
     "failed": access.failed,
     "stuck": access.stuck,
+    "leftover": access.leftover,
+    "missing": access.missing,
 }
 KINDS = tuple(_KINDS)
 

@@ -1,7 +1,10 @@
 """Letters about the access itself: there, ending, gone, not made, not removed."""
 
+from datetime import datetime
+
 from approvals.domain.states import EndReason
-from approvals.selectors import requests, telling
+from approvals.models import AccessRequest
+from approvals.selectors import drift, requests, telling
 from approvals.services import provisioning, wording
 from approvals.services.letters.letter import NAME_MOST, Case, Fact, Letter
 from approvals.services.wording import short
@@ -163,3 +166,68 @@ def stuck(case: Case) -> Letter:
         action="See every try",
         url=case.page,
     )
+
+
+def leftover(case: Case) -> Letter:
+    """Alarm those who can help: a target holds access that has ended."""
+    record = case.record
+    target = short(record.resource_name, NAME_MOST)
+    confirmed = record.removal_confirmed_at
+    facts = [Fact("Target", target), Fact("Seen again", case.clock.exactly(case.now), "bad")]
+    if confirmed is not None:
+        facts.insert(1, Fact("Was removed", case.clock.exactly(confirmed)))
+    if drift.is_repaired(record):
+        todo = "It is being removed again. The page of findings says when the target confirmed it."
+    else:
+        todo = (
+            f"Nothing was changed: {target} is set to report only. Remove it there by hand, or ask "
+            "for the access as everybody does."
+        )
+    return Letter(
+        subject=f"Ended, but there: {case.subject} holds {case.access}",
+        eyebrow=f"Found at {target} after its end",
+        headline=f"{case.subject} holds {case.access}, which has ended",
+        facts=tuple(facts),
+        paragraphs=(
+            todo,
+            f"Somebody or something made it at {target} without the portal: a person, a script, a "
+            "restored backup. Find out which, or it comes back.",
+        ),
+        silence="You get this alarm once for this finding.",
+        why=case.why,
+        action="See its history",
+        url=case.page,
+    )
+
+
+def missing(case: Case) -> Letter:
+    """Tell those who can help: a target lacks access that is active."""
+    record = case.record
+    target = short(record.resource_name, NAME_MOST)
+    if drift.is_repaired(record):
+        todo = f"It is being made once more, until its end as before. {case.subject} waits for it."
+    else:
+        todo = (
+            f"Nothing was changed: {target} is set to report only. End the access in the portal if "
+            "it was taken away on purpose."
+        )
+    return Letter(
+        subject=f"Active, but not there: {case.access} for {case.subject}",
+        eyebrow=f"Not found at {target}",
+        headline=f"{target} lacks {case.whose.lower() if case.is_mine else case.whose} "
+        f"{case.access}, which is active",
+        facts=(Fact("Target", target), Fact("Ends", case.clock.exactly(_end(record)))),
+        paragraphs=(
+            todo,
+            f"Somebody or something took it away at {target} without the portal. To take access "
+            "away for good, end it in the portal.",
+        ),
+        silence="You get this alarm once for this finding.",
+        why=case.why,
+        action="See its history",
+        url=case.page,
+    )
+
+
+def _end(record: AccessRequest) -> datetime:
+    return record.ends_at or record.occurred_at

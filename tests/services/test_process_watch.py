@@ -1,0 +1,311 @@
+"""Silent processes become incidents, operators are mailed of each once, and of its end."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.mail import EmailMessage
+from django.db import DatabaseError
+from django.test import Client
+from structlog.testing import capture_logs
+
+from approvals.models import CurrentRequest, Heartbeat, Incident, OutboxItem
+from approvals.outbox import circuits, queue
+from approvals.selectors import clock, processes
+from approvals.selectors.processes import LANES
+from approvals.services import ledger_watch, process_watch
+from jitportal import schedule, watch
+from tests.conftest import as_role
+from tests.services.alive import been_silent, began_long_ago, everything_lives
+from tests.services.mails import mail_server
+from tests.world import World
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTES = timedelta(minutes=1)
+
+
+def looked(*, for_: timedelta = timedelta(hours=1)) -> list[str]:
+    """Look as somebody who has looked for so long; return the kinds that changed."""
+    now = clock.now()
+    return [incident.kind for incident in process_watch.look(since=now - for_, now=now)]
+
+
+def open_kinds() -> list[str]:
+    return sorted(incident.kind for incident in processes.open_incidents())
+
+
+@pytest.fixture
+def alive(world: World) -> None:
+    everything_lives()
+    began_long_ago()
+
+
+@pytest.mark.parametrize("kind", ["beat", *LANES])
+def test_each_silent_process_is_one_incident_until_it_is_back(alive: None, kind: str) -> None:
+    assert looked() == []
+    been_silent(kind, for_=3 * MINUTES)
+    assert looked() == [kind]
+    assert looked() == []
+    assert open_kinds() == [kind]
+    everything_lives()
+    assert looked() == [kind]
+    assert open_kinds() == []
+    assert Incident.objects.get().closed_at is not None
+    been_silent(kind, for_=3 * MINUTES)
+    assert looked() == [kind], "another episode is another incident"
+
+
+def test_a_second_process_of_a_kind_keeps_it_alive(alive: None) -> None:
+    process_watch.beat(kind="due", name="host-2:9", started_at=clock.now())
+    been_silent("due", for_=3 * MINUTES, name="host-1:7")
+    assert looked() == []
+
+
+def test_a_process_that_was_never_seen_is_an_incident_after_a_while(world: World) -> None:
+    everything_lives(but="notices")
+    assert looked(for_=timedelta(seconds=5)) == []
+    assert looked() == ["notices"]
+    assert "never been seen" in Incident.objects.get().text
+
+
+def test_who_has_just_begun_to_look_alarms_nobody(alive: None) -> None:
+    for kind in ("beat", *LANES):
+        been_silent(kind, for_=60 * MINUTES)
+    assert looked(for_=timedelta(seconds=5)) == []
+    assert sorted(looked()) == sorted(["beat", *LANES])
+
+
+def test_a_queue_whose_messages_do_not_come_is_an_incident_of_its_own(alive: None) -> None:
+    been_silent("queue", for_=3 * MINUTES, name="due")
+    began_long_ago()
+    assert looked() == ["queue:due"]
+    assert processes.states(now=clock.now())["due"].startswith("lives, but no message has come")
+    been_silent("beat", for_=3 * MINUTES)
+    assert "queue:due" in looked(), "beat's silence explains it now"
+    assert open_kinds() == ["beat"]
+
+
+def test_a_worker_that_was_away_is_not_blamed_for_the_messages_it_missed(world: World) -> None:
+    everything_lives()
+    been_silent("queue", for_=10 * MINUTES, name="due")
+    assert looked() == [], "the worker has only just begun"
+
+
+def put(lane: str, *, at: datetime, key: str = "") -> OutboxItem:
+    from django.db import transaction
+
+    with transaction.atomic():
+        return queue.put(topic="x", lane=lane, payload={}, now=at, key=key, not_before=at)
+
+
+def test_work_that_nobody_takes_is_an_incident(alive: None) -> None:
+    OutboxItem.objects.all().delete()
+    old = clock.now() - 10 * MINUTES
+    first = put("notices", at=old, key="one")
+    put("notices", at=old, key="one")
+    queue.claim(lane="notices", limit=5, now=clock.now())
+    assert looked() == [], "the first is being done, the second waits for its turn"
+    queue.failed(first, error="Refused.", now=clock.now())
+    assert looked() == [], "what failed has its time, and what waits behind it is no dead lane"
+    put("notices", at=old)
+    assert looked() == ["lane:notices"]
+    OutboxItem.objects.all().delete()
+    assert looked() == ["lane:notices"]
+
+
+def test_work_that_waits_for_a_dead_worker_is_told_with_it(alive: None) -> None:
+    OutboxItem.objects.all().delete()
+    put("provisioning", at=clock.now() - 10 * MINUTES)
+    been_silent("provisioning", for_=3 * MINUTES)
+    assert looked() == ["provisioning"]
+
+
+def test_overdue_access_is_an_incident_though_everything_lives(world: World) -> None:
+    active = world.active()
+    OutboxItem.objects.all().delete()
+    everything_lives()
+    began_long_ago()
+    assert looked() == []
+    with as_role("superuser") as raw:
+        raw.execute(
+            "UPDATE approvals_currentrequest SET due_at = now() - interval '5 min'"
+            " WHERE request_id = %s", [active.request_id],
+        )  # fmt: skip
+    assert CurrentRequest.objects.get().state == "active"
+    assert looked() == ["ends"]
+
+
+# -- mails
+
+
+def test_a_target_that_does_not_answer_is_an_incident_until_it_does(
+    alive: None, world: World, settings: Any
+) -> None:
+    settings.STUCK_AFTER = timedelta(0)
+    for _ in range(circuits.FAILURES_TO_OPEN):
+        circuits.note(failed={"orders-db": "No route to host."}, worked=(), now=clock.now())
+    assert looked() == ["target:orders-db"]
+    [incident] = Incident.objects.all()
+    assert "No route to host." in incident.text
+    circuits.note(failed={}, worked={"orders-db"}, now=clock.now())
+    looked()
+    assert open_kinds() == []
+
+
+def mails_of(box: Sequence[EmailMessage]) -> list[str]:
+    return [str(mail.subject) for mail in box]
+
+
+def test_operators_are_mailed_once_and_of_the_end(
+    alive: None, world: World, mailoutbox: list[EmailMessage]
+) -> None:
+    been_silent("notices", for_=3 * MINUTES)
+    looked()
+    for _ in range(3):
+        process_watch.tell(now=clock.now())
+    (mail,) = mailoutbox
+    assert mail.to == [world.admin.email]
+    assert mail.subject.startswith("The worker of notices is silent")
+    for word in ("has been silent since", "What to do", "/operations/"):
+        assert word in mail.body
+    everything_lives()
+    looked()
+    for _ in range(3):
+        process_watch.tell(now=clock.now())
+    assert [each.partition(" (")[0] for each in mails_of(mailoutbox)] == [
+        "The worker of notices is silent",
+        "The worker of notices is back",
+    ]
+    told = Incident.objects.get()
+    assert told.told_at is not None
+    assert told.told_over_at is not None
+
+
+def test_what_was_over_before_it_was_told_is_never_told(
+    alive: None, mailoutbox: list[EmailMessage]
+) -> None:
+    been_silent("due", for_=3 * MINUTES)
+    looked()
+    everything_lives()
+    looked()
+    assert process_watch.tell(now=clock.now()) == 0
+    assert mailoutbox == []
+
+
+def test_a_broken_mail_server_is_tried_again(alive: None, world: World, settings: Any) -> None:
+    been_silent("beat", for_=3 * MINUTES)
+    looked()
+    with mail_server(settings) as server:
+        server.refused = {world.admin.email}
+        with pytest.raises(process_watch.NobodyTold, match="SMTPRecipientsRefused"):
+            process_watch.tell(now=clock.now())
+        assert Incident.objects.get().told_at is None
+        server.refused = set()
+        assert process_watch.tell(now=clock.now()) == 1
+        assert process_watch.tell(now=clock.now()) == 0
+        assert len(server.mails) == 1
+
+
+def test_one_process_looks_and_one_tells_at_a_time(
+    alive: None, mailoutbox: list[EmailMessage]
+) -> None:
+    been_silent("due", for_=3 * MINUTES)
+    with as_role("jitportal_app") as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [process_watch._LOOK_LOCK])
+        other.execute("SELECT pg_advisory_lock(%s)", [process_watch._TELL_LOCK])
+        assert looked() == []
+        other.execute("SELECT pg_advisory_unlock(%s)", [process_watch._LOOK_LOCK])
+        assert looked() == ["due"]
+        assert process_watch.tell(now=clock.now()) == 0
+    assert process_watch.tell(now=clock.now()) == 1
+    assert len(mailoutbox) == 1
+
+
+def test_who_sees_the_due_worker_dead_looks_after_the_ledger_too(
+    alive: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[datetime] = []
+    monkeypatch.setattr(ledger_watch, "watch", lambda *, now: asked.append(now))
+    looked()
+    been_silent("notices", for_=3 * MINUTES)
+    looked()
+    assert asked == []
+    been_silent("due", for_=3 * MINUTES)
+    looked()
+    assert len(asked) == 1
+
+
+# -- signs of life
+
+
+def test_old_signs_go_and_the_last_of_a_kind_stays(alive: None) -> None:
+    process_watch.beat(kind="due", name="gone:1", started_at=clock.now())
+    Heartbeat.objects.filter(name="gone:1").update(beat_at=clock.now() - timedelta(days=2))
+    been_silent("beat", for_=timedelta(days=2))
+    looked()
+    assert not Heartbeat.objects.filter(name="gone:1").exists()
+    assert Heartbeat.objects.filter(kind="beat").exists(), "so that it is known since when"
+
+
+def test_beat_writes_whether_it_leads_and_not_at_every_tick(world: World) -> None:
+    heart = watch.BeatHeart()
+    heart.beat(leads=False)
+    heart.beat(leads=False)
+    assert Heartbeat.objects.get().kind == "standby"
+    first = Heartbeat.objects.get().beat_at
+    heart.beat(leads=True)
+    found = Heartbeat.objects.get()
+    assert (found.kind, found.name, found.version) == ("beat", watch.name(), "0.1.0")
+    assert found.beat_at > first
+    heart.beat(leads=True)
+    assert Heartbeat.objects.get().beat_at == found.beat_at
+
+
+def test_a_beat_that_can_not_write_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> None:
+        raise DatabaseError
+
+    monkeypatch.setattr(process_watch, "beat", broken)
+    with capture_logs() as logs:
+        watch.BeatHeart().beat(leads=True)
+    assert [line["event"] for line in logs] == ["watch.database_away"]
+
+
+def test_a_watcher_that_was_blind_begins_anew(alive: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = 1000.0
+    monkeypatch.setattr("jitportal.watch.time.monotonic", lambda: moment)
+    found = watch.Watcher()
+    found.look()
+    began = found._since
+    moment += 15
+    found.look()
+    assert found._since == began
+    moment += 300
+    been_silent("due", for_=5 * MINUTES)
+    found.look()
+    assert found._since != began
+    assert open_kinds() == [], "it can't tell silence from its own blindness"
+
+
+def test_beat_sends_a_pulse_to_each_queue() -> None:
+    found = {name: entry for name, entry in schedule.entries().items() if "pulse" in name}
+    assert [(entry["args"], entry["options"]["queue"]) for entry in found.values()] == [
+        ((lane,), lane) for lane in LANES
+    ]
+
+
+def test_readyz_names_who_is_silent_and_stays_ready(alive: None) -> None:
+    been_silent("beat", for_=timedelta(minutes=3, seconds=10))
+    Heartbeat.objects.filter(kind="notices").delete()
+    answer = Client().get("/readyz")
+    assert answer.status_code == 200
+    said = answer.json()
+    assert said["status"] == "degraded"
+    assert said["processes"] == {
+        "beat": "silent for 3 min",
+        "due": "ok",
+        "provisioning": "ok",
+        "notices": "never seen",
+    }
