@@ -15,7 +15,6 @@ from approvals.selectors import clock, due
 from approvals.services import (
     asked,
     escalation,
-    grants,
     handover,
     ledger_mail,
     ledger_watch,
@@ -71,7 +70,7 @@ def work_ends() -> None:
     its time however far apart beat's messages are.
     """
     with _alone(_ENDS_LOCK) as alone:
-        more = alone and _linger(lambda: grants.end_due(now=clock.now()) > 0, due.next_end)
+        more = alone and _linger(lambda: abreast.end_due() > 0, due.next_end)
     if more:
         queue.wake("ends")
 

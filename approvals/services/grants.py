@@ -172,23 +172,30 @@ WITH due AS MATERIALIZED (
     SELECT c.request_id, x.request_id AS extension FROM approvals_currentrequest c
     LEFT JOIN approvals_currentrequest x ON x.extends = c.request_id AND x.extends IS NOT NULL
         AND x.state IN ('pending', 'approved')
-    WHERE c.state = 'active' AND c.due_at <= %s ORDER BY c.due_at LIMIT %s)
+    WHERE c.state = 'active' AND c.due_at <= %s{share} ORDER BY c.due_at LIMIT %s)
 SELECT request_id, extension FROM due
 WHERE pg_try_advisory_xact_lock(hashtextextended(request_id::text, 1))
   AND (extension IS NULL OR pg_try_advisory_xact_lock(hashtextextended(extension::text, 1)))
 """
 
 
+_SHARE = " AND hashtextextended(c.request_id::text, 5) & %s = %s"
+
+
 @transaction.atomic
-def end_due(*, now: datetime, limit: int = BATCH) -> int:
+def end_due(*, now: datetime, limit: int = BATCH, share: int | None = None) -> int:
     """End grants whose time is up, in one transaction; return how many.
 
-    What was approved to prolong one takes over in the same transaction. Requests that another
-    transaction holds are left to the next sweep. Two sweeps never end the same grant: the lock is
-    taken before the revision is read, and the revision's key is unique.
+    `share` limits it to one of the two halves of all requests, 0 or 1, for two that work at a
+    backlog side by side. What was approved to prolong one takes over in the same transaction.
+    Requests that another transaction holds are left to the next sweep. Two sweeps never end the
+    same grant: the lock is taken before the revision is read, and the revision's key is unique.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_DUE, [now, limit])
+        if share is None:
+            cursor.execute(_DUE.format(share=""), [now, limit])
+        else:
+            cursor.execute(_DUE.format(share=_SHARE), [now, 1, share, limit])
         extension_of = dict(cursor.fetchall())
     if not extension_of:
         return 0

@@ -8,8 +8,7 @@ import django
 
 django.setup()
 
-from approvals.selectors import clock  # noqa: E402
-from approvals.services import grants  # noqa: E402
+from approvals import abreast  # noqa: E402
 from tests.bench import company, ground  # noqa: E402
 
 
@@ -17,7 +16,7 @@ def sweep() -> dict[str, float]:
     """End everything that is due; return how many that were, and the seconds that it took."""
     ended = 0
     begun = time.perf_counter()
-    while batch := grants.end_due(now=clock.now()):
+    while batch := abreast.end_due():
         ended += batch
     return {"ended": ended, "seconds": time.perf_counter() - begun}
 

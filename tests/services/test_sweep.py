@@ -1,0 +1,47 @@
+"""A backlog of ends is shared by two, who together end each once."""
+
+from datetime import timedelta
+
+import pytest
+
+from approvals import abreast, handlers
+from approvals.models import AccessRequest, CurrentRequest
+from approvals.selectors import clock
+from approvals.services import grants
+from tests.world import World
+
+
+def actives(world: World) -> list[AccessRequest]:
+    """Return access of several people, all active."""
+    people = (world.alice, world.carol, world.dan)
+    asked = [world.ask(by=who, what=world.read, minutes=1) for who in people]
+    handlers.work("provisioning")
+    found = [world.newest(row) for row in asked]
+    assert {row.state for row in found} == {"active"}
+    return found
+
+
+def test_the_halves_are_the_whole(world: World) -> None:
+    rows = actives(world)
+    late = clock.now() + timedelta(minutes=2)
+    ended = [grants.end_due(now=late, share=share) for share in (0, 1)]
+    assert sum(ended) == len(rows)
+    assert grants.end_due(now=late) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_backlog_is_ended_by_two_threads_each_grant_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = actives(world)
+    monkeypatch.setattr(grants, "BATCH", 1)
+    whole = grants.end_due
+    late = clock.now() + timedelta(minutes=2)
+    monkeypatch.setattr(
+        grants,
+        "end_due",
+        lambda now, share=None: whole(now=late, limit=1, share=share),
+    )
+    assert abreast.end_due() == len(rows)
+    states = CurrentRequest.objects.values_list("state", "revision")
+    assert sorted(states) == [("revoking", row.revision + 1) for row in rows]
