@@ -1,6 +1,7 @@
 """Resources, entitlements and policies: what can be asked for, and under which rules."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -10,9 +11,10 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from approvals.admin.configuration import ConfigurationAdmin, ReasonedForm
+from approvals.admin.connector_fields import SettingsAdmin, SettingsForm
 from approvals.admin.documents import DocumentField
 from approvals.models import Entitlement, Policy, Resource
-from approvals.services import provisioning
+from approvals.services import connector_forms, provisioning
 
 _EXAMPLE = {
     "rules": [
@@ -94,13 +96,14 @@ class PolicyAdmin(ConfigurationAdmin):
         return ", ".join(names) or "nothing"
 
 
-class ResourceForm(ReasonedForm):
+class ResourceForm(SettingsForm):
     """A resource, whose connector judges its settings."""
 
-    connector = forms.ChoiceField(help_text="How access is made and removed there.")
-    settings = DocumentField(
-        required=False, help_text="What the connector needs to know, such as the database."
+    connector = forms.ChoiceField(
+        help_text="How access is made and removed there. What it needs to know is asked for when "
+        "this is saved."
     )
+    decided_by = "connector"
 
     class Meta:
         model = Resource
@@ -114,12 +117,22 @@ class ResourceForm(ReasonedForm):
         if "connector" in self.fields:
             field = self.fields["connector"]
             assert isinstance(field, forms.ChoiceField)
-            field.choices = provisioning.choices()
+            field.choices = [("", "---------"), *provisioning.choices()]
         if "secret" in self.fields:
             self.fields["secret"].help_text = (
                 "Where the workers find the secret: env:NAME or file:/path. The secret itself is "
                 "never stored here."
             )
+
+    @classmethod
+    def connector_of(cls, sent: Mapping[str, Any], instance: Resource | None) -> str:
+        """Return the connector that was chosen; "" before one is."""
+        return str(sent.get("connector") or (instance.connector if instance else ""))
+
+    @classmethod
+    def declared(cls, connector_key: str) -> tuple[connector_forms.Field, ...]:
+        """Return the settings of such a resource."""
+        return connector_forms.resource_fields(connector_key)
 
     def clean(self) -> dict[str, Any]:
         """Let the connector judge the settings, its entitlements' too."""
@@ -128,7 +141,7 @@ class ResourceForm(ReasonedForm):
             return found
         key, settings = found["connector"], found["settings"]
         for error in provisioning.validate(key, resource_settings=settings):
-            self.add_error("settings", error)
+            self.fault(error)
         rows = self.instance.entitlements.filter(is_retired=False) if self.instance.pk else ()
         for row in rows if not self.errors else ():
             for error in provisioning.validate(
@@ -139,7 +152,7 @@ class ResourceForm(ReasonedForm):
 
 
 @admin.register(Resource)
-class ResourceAdmin(ConfigurationAdmin):
+class ResourceAdmin(SettingsAdmin):
     """Target systems."""
 
     form = ResourceForm
@@ -149,7 +162,14 @@ class ResourceAdmin(ConfigurationAdmin):
         (
             "The target",
             {
-                "fields": ("connector", "settings", "secret", "connect_hint", "drift_policy"),
+                "fields": (
+                    "connector",
+                    "settings_of",
+                    "settings",
+                    "secret",
+                    "connect_hint",
+                    "drift_policy",
+                ),
                 "description": "Access that is approved already is removed just where it was made, "
                 "whatever is changed here. “Check the target” in the list says whether it answers.",
             },
@@ -186,14 +206,10 @@ class ResourceAdmin(ConfigurationAdmin):
             )
 
 
-class EntitlementForm(ReasonedForm):
+class EntitlementForm(SettingsForm):
     """An entitlement, whose resource's connector judges its settings."""
 
-    settings = DocumentField(
-        required=False,
-        help_text='What the connector grants: {"role": "orders_read"} for a PostgreSQL role, '
-        '{"group": "report-readers"} for a group in this portal.',
-    )
+    decided_by = "resource"
 
     class Meta:
         model = Entitlement
@@ -201,6 +217,21 @@ class EntitlementForm(ReasonedForm):
             "resource", "name", "description", "keywords", "risk", "policy", "settings",
             "is_retired",
         )  # fmt: skip
+
+    @classmethod
+    def connector_of(cls, sent: Mapping[str, Any], instance: Entitlement | None) -> str:
+        """Return the connector of the resource that was chosen; "" before one is."""
+        chosen: Any = sent.get("resource") or (instance.resource_id if instance else None)
+        try:
+            row = Resource.objects.filter(pk=getattr(chosen, "pk", chosen)).first()
+        except (ValueError, OverflowError):
+            return ""
+        return row.connector if row else ""
+
+    @classmethod
+    def declared(cls, connector_key: str) -> tuple[connector_forms.Field, ...]:
+        """Return the settings of an entitlement there."""
+        return connector_forms.entitlement_fields(connector_key)
 
     def clean(self) -> dict[str, Any]:
         """Let the connector judge the settings."""
@@ -212,12 +243,12 @@ class EntitlementForm(ReasonedForm):
                 resource_settings=resource.settings,
                 entitlement_settings=found["settings"],
             ):
-                self.add_error("settings", error)
+                self.fault(error)
         return found
 
 
 @admin.register(Entitlement)
-class EntitlementAdmin(ConfigurationAdmin):
+class EntitlementAdmin(SettingsAdmin):
     """Roles on resources that can be asked for."""
 
     form = EntitlementForm
@@ -226,7 +257,7 @@ class EntitlementAdmin(ConfigurationAdmin):
         (
             None,
             {
-                "fields": ("risk", "policy", "settings"),
+                "fields": ("risk", "policy", "settings_of", "settings"),
                 "description": "Without a policy nobody may ask for it.",
             },
         ),
