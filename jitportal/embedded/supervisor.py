@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from jitportal.embedded import children, files, places
+from jitportal.embedded.account import Account
 from jitportal.embedded.terminal import Terminal
 
 TICK_SECONDS = 0.3
@@ -33,7 +34,8 @@ class Program:
     """A child: its name in the logs, its command, and when it is stopped (low first).
 
     Of one that logs to standard error only, `shows_output` off hides the greeting on the other.
-    `own` are variables that it alone is given.
+    `own` are variables that it alone is given; a `clean` one gets no others. `account` is whom it
+    runs as, where that isn't us.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Program:
     stop_order: int = 0
     shows_output: bool = True
     own: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    clean: bool = False
+    account: Account | None = None
 
 
 @dataclass(slots=True)
@@ -132,6 +136,13 @@ class Supervisor:
             for child in self._children:
                 self._look_after(child)
 
+    def pid(self, name: str) -> int | None:
+        """The id of the program of that name while it runs."""
+        for child in self._children:
+            if child.program.name == name and child.process and not _has_ended(child.process):
+                return child.process.pid
+        return None
+
     def restart_all(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
         """These programs run with this environment, newly started, and no others."""
         self.stop()
@@ -153,12 +164,13 @@ class Supervisor:
         try:
             child.process = subprocess.Popen(
                 child.program.command,
-                env={**environment, **dict(child.program.own)},
+                env={**({} if child.program.clean else environment), **dict(child.program.own)},
                 stdin=subprocess.DEVNULL,
                 stdout=write if child.program.shows_output else subprocess.DEVNULL,
                 stderr=write,
                 start_new_session=True,
                 preexec_fn=children.dies_with_us(signal.SIGKILL),
+                **(child.program.account.process_options() if child.program.account else {}),
             )
         except BaseException:
             os.close(read)
@@ -280,6 +292,23 @@ def end_recorded(record: Path, *, mark: str) -> int:
         time.sleep(0.05)
     record.unlink(missing_ok=True)
     return len(ended)
+
+
+def descendants(pid: int) -> list[int]:
+    """The living processes that came from `pid`, whatever groups they are in; without /proc none.
+
+    Not those whose parent ended.
+    """
+    parents: dict[int, int] = {}
+    with contextlib.suppress(OSError):
+        for entry in places.PROC.iterdir():
+            fields = _stat(int(entry.name)) if entry.name.isdigit() else []
+            if fields:
+                parents[int(entry.name)] = int(fields[1])
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
 
 
 def _members(groups: Container[int]) -> list[int]:

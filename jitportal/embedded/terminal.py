@@ -10,6 +10,7 @@ COLOURS = {
     "demo": "1;37",
     "database": "34",
     "orders-db": "36",
+    "bastion": "96",
     "web": "32",
     "beat": "35",
     "due": "33",

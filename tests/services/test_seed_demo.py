@@ -1,9 +1,11 @@
 """The demo's world: made once, through the services, with nothing of its past left open."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,19 +26,20 @@ from approvals.models import (
     Notice,
     OutboxItem,
     Policy,
+    Resource,
     User,
 )
 from approvals.selectors import chains, clock
 from approvals.selectors import requests as reads
-from approvals.services import checking, provisioning, requests
-from jitportal.embedded import roles
+from approvals.services import checking, provisioning, requests, ssh_keys
+from jitportal.embedded import bastion, roles
 from tests.world import World
 
 
-def seed() -> str:
+def seed(**options: Any) -> str:
     out = StringIO()
     with override_settings(DEMO=True):
-        call_command("seed_demo", stdout=out)
+        call_command("seed_demo", stdout=out, **options)
     return out.getvalue()
 
 
@@ -196,6 +199,84 @@ def test_a_granted_group_opens_reports(undone: None) -> None:
         person=liam, group=Group.objects.get(name=entitlement.settings["group"])
     )
     assert User.objects.get(pk=liam.pk).is_compliance
+
+
+# -- the SSH target
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Path:
+    file = tmp_path / "target.json"
+    told = {
+        "resource": {"host": "127.0.0.1", "port": 2222, "krl_file": "/demo/revoked.krl"},
+        "account": "someone", "secret": "env:BASTION_CA", "shell": "bastion-shell",
+        "logs": "bastion-logs", "logs_command": "tail /demo/sshd.log", "ends_sessions": True,
+        "hint": "ssh -F /demo/ssh_config bastion",
+        "key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9W8mcqRD8dXDr2vGKIw8+P1Rqpq4Jf0zMSgYPWzGYZ",
+    }  # fmt: skip
+    file.write_text(json.dumps(told))
+    return file
+
+
+def test_without_sshd_nothing_refers_to_it(told: str) -> None:
+    assert not Resource.objects.filter(connector="ssh_certificate").exists()
+    assert not Policy.objects.filter(name__startswith="bastion").exists()
+    assert not ssh_keys.of(User.objects.get(username="alice"))
+
+
+def lacks(described: Path) -> bool:
+    """Whether the demo would have its target configured when it starts."""
+    wanted = json.dumps(json.loads(described.read_text())["resource"])
+    with connection.cursor() as cursor:
+        cursor.execute(bastion.LACKED, [wanted])
+        return bool(cursor.fetchone())
+
+
+def test_sshd_that_came_later_becomes_a_target(undone: None, described: Path) -> None:
+    assert lacks(described)
+    assert "bastion was added" in seed(bastion=described)
+    assert not lacks(described)
+    resource = Resource.objects.get(name="bastion")
+    assert (resource.owner.username, resource.secret) == ("carol", "env:BASTION_CA")
+    rights = {row.name: row for row in resource.entitlements.all()}
+    assert {name: row.risk for name, row in rights.items()} == {"shell": "medium", "logs": "low"}
+    for row in rights.values():
+        assert not provisioning.validate(
+            "ssh_certificate",
+            resource_settings=resource.settings,
+            entitlement_settings=row.settings,
+        )
+    alice, bob = (User.objects.get(username=who) for who in ("alice", "bob"))
+    assert len(ssh_keys.of(alice)) == 1
+
+    def ask(right: str) -> AccessRequest:
+        return requests.submit(
+            actor=alice, subject=alice, entitlement=rights[right], duration=timedelta(minutes=2),
+            reason="Restart the stuck worker.", now=clock.now(),
+        )  # fmt: skip
+
+    assert ask("logs").state == "approved"
+    request = ask("shell")
+    assert request.state == "pending"
+    request = requests.decide(
+        actor=bob, request_id=request.request_id, verdict="approve",
+        seen_revision=request.revision, now=clock.now(),
+    )  # fmt: skip
+    assert request.state == "approved"
+
+
+def test_sshd_that_moved_is_found_again(undone: None, described: Path) -> None:
+    seed(bastion=described)
+    told = json.loads(described.read_text())
+    told["resource"]["port"] = 2345
+    described.write_text(json.dumps(told))
+    assert lacks(described)
+    assert "where sshd is now" in seed(bastion=described)
+    resource = Resource.objects.get(name="bastion")
+    assert resource.settings["port"] == 2345
+    assert resource.history.latest("history_id").history_change_reason == "The demo's sshd moved."
+    assert resource.entitlements.count() == 2
+    assert len(ssh_keys.of(User.objects.get(username="alice"))) == 1
 
 
 # -- refusals

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection, transaction
 
-from approvals.management.demo_world import catalogue, history, people, plans, today
+from approvals.management.demo_world import bastion, catalogue, history, people, plans, today
 from approvals.models import AccessRequest, OutboxItem, Policy, User
 from approvals.outbox import queue
 from approvals.selectors import clock
@@ -29,6 +31,16 @@ class Command(BaseCommand):
 
     help = "Fill an empty demo database with people, history and open requests."
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Where there is an SSH target, its description is a file."""
+        parser.add_argument(
+            "--bastion",
+            type=Path,
+            metavar="FILE",
+            help="the demo's SSH target (JSON, written by `manage.py demo`): it is configured too, "
+            "also beside people who are here already",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Seed, check what was written, and print what there is."""
         if not settings.DEMO:
@@ -42,9 +54,9 @@ class Command(BaseCommand):
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_SEED_LOCK])
             if User.objects.exists():
                 self._refuse_strangers()
-                self.stdout.write("The demo's people are here already. Nothing was changed.")
+                self._keep_bastion(options["bastion"])
                 return
-            self._seed()
+            self._seed(options["bastion"])
         self.stdout.write(f"Done in {time.monotonic() - began:.1f} s.")
 
     def _refuse_strangers(self) -> None:
@@ -55,12 +67,24 @@ class Command(BaseCommand):
                 "demo's. seed_demo fills empty databases only."
             )
 
-    def _seed(self) -> None:
+    def _keep_bastion(self, file: Path | None) -> None:
+        if file is None:
+            self.stdout.write("The demo's people are here already. Nothing was changed.")
+            return
+        cast = {person.username: person for person in User.objects.all()}
+        new = bastion.keep(json.loads(file.read_text()), people=cast, at=clock.now())
+        self.stdout.write(
+            "The target bastion was added." if new else "The target bastion is where sshd is now."
+        )
+
+    def _seed(self, file: Path | None) -> None:
         now = clock.now()
         began_at = now - timedelta(days=plans.DAYS)
         last = OutboxItem.objects.order_by("-id").values_list("id", flat=True).first() or 0
         cast = people.create(began_at=began_at)
         entitlements = catalogue.create(people=cast, began_at=began_at)
+        if file is not None:
+            bastion.keep(json.loads(file.read_text()), people=cast, at=began_at)
         told = history.tell(
             cast=cast, entitlements=entitlements, began_at=began_at, until=now - timedelta(hours=1)
         )

@@ -1,6 +1,7 @@
 """What can be asked for at the demo's company, and under which policies.
 
 `orders-db` is the quick start's second PostgreSQL and `jitportal` the portal itself: both real.
+So is the target of bastion.py, where there is one.
 """
 
 from datetime import datetime, timedelta
@@ -77,6 +78,14 @@ def owner_policy() -> Document:
         last_resort=[_HEADS],
     )  # fmt: skip
     return {"rules": [rule]}
+
+
+def shell_policy() -> Document:
+    """Return the policy of a shell: the manager alone."""
+    times = {"within": 4 * HOUR, "remind": HOUR}
+    level = _level("Manager", _MANAGER, above=_ABOVE, **times)
+    rule = _rule("Working on staging", _ASKERS, 8, reason_min=10, levels=[level])
+    return {"rules": [rule | {"last_resort": [_HEADS]}]}
 
 
 def reports_policy() -> Document:
