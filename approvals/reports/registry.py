@@ -2,6 +2,7 @@
 
 from approvals.domain.refusals import NotFound
 from approvals.reports import (
+    access_reviews,
     active_as_of,
     approval_decisions,
     configuration_changes,
@@ -28,6 +29,7 @@ REPORTS: tuple[Report, ...] = (
     privileged_access.REPORT,
     configuration_changes.REPORT,
     dormant_rights.REPORT,
+    access_reviews.REPORT,
     ledger_integrity.REPORT,
     report_downloads.REPORT,
 )
