@@ -1,38 +1,22 @@
 """E-mail, text and HTML from one message."""
 
-from dataclasses import dataclass
-
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 
+from approvals.channels.protocol import Attachment, DeliveryFailed, Message, Reachable
 
-class DeliveryFailed(Exception):
-    """The mail server did not take the message; it may later."""
+__all__ = [
+    "INTERRUPTS", "NAME", "Attachment", "DeliveryFailed", "Message", "address",
+    "leaves_the_machine", "send",
+]  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A file that goes with a message, byte for byte."""
-
-    name: str
-    data: bytes
+NAME = "email"
+INTERRUPTS = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """What to send to one person.
-
-    `message_id` is the same whenever the same message is sent, so that copies are known as such.
-    Messages of one `thread_id` are shown together.
-    """
-
-    address: str
-    subject: str
-    text: str
-    html: str
-    message_id: str
-    thread_id: str
-    attachments: tuple[Attachment, ...] = ()
+def address(person: Reachable) -> str | None:
+    """Return the person's mail address, None for those who have none."""
+    return person.email or None
 
 
 def leaves_the_machine() -> bool:

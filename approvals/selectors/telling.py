@@ -29,11 +29,17 @@ class Facts:
 
 @dataclass(frozen=True)
 class Told:
-    """A notice that a person got about a request."""
+    """A notice that a person got about a request, by one channel."""
 
     kind: str
+    channel: str
     once_key: str
     at: datetime
+
+
+def key(channel: str, once_key: str) -> str:
+    """Return the key under which a channel's notice is recorded; mail's is the notice's own."""
+    return once_key if channel == "email" else f"{channel}:{once_key}"
 
 
 def recipient(pk: int) -> User | None:
@@ -44,7 +50,7 @@ def recipient(pk: int) -> User | None:
 def told(request_id: uuid.UUID, *, person: int) -> list[Told]:
     """Return what the person was told about the request (one query)."""
     rows = Notice.objects.filter(request_id=request_id, recipient_id=person).order_by("id")
-    return [Told(*row) for row in rows.values_list("kind", "once_key", "occurred_at")]
+    return [Told(*row) for row in rows.values_list("kind", "channel", "once_key", "occurred_at")]
 
 
 def was_told(once_key: str) -> bool:

@@ -68,14 +68,11 @@ def send(item: OutboxItem, now: datetime) -> None:
     alarm = watching.find(item.payload["alarm"])
     begin = alarm if alarm.raised else watching.raised_before(alarm)
     fields = {"kind": _kind(alarm), "recipient": item.payload["recipient"], "alarm": alarm.pk}
-    if person is None or not person.email or person not in _readers(alarm.kind):
+    if person is None or person not in _readers(alarm.kind):
         log.info("notice.nobody", **fields)
         return
     if begin is None or watching.newest(Alarm.Kind(alarm.kind)) != alarm:
         log.info("notice.outdated", reason="it has changed since", **fields)
-        return
-    if not alarm.raised and not telling.was_told(_once_key(begin, person)):
-        log.info("notice.outdated", reason="its beginning was not told", **fields)
         return
     case = letters.AlarmCase(to=person, now=now, text=alarm.text, began_at=begin.occurred_at)
     notifications.deliver(
@@ -86,6 +83,8 @@ def send(item: OutboxItem, now: datetime) -> None:
         thread=f"{TOPIC}:{begin.pk}",
         reference="ledger",
         now=now,
+        in_centre=True,
+        only_after="" if alarm.raised else _once_key(begin, person),
     )
 
 

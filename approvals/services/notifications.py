@@ -1,45 +1,45 @@
-"""The only room that talks to people: turns what waits in the outbox into mails, each sent once.
+"""The only room that talks to people: hands what waits in the outbox to channels, each once.
 
-No transaction is open while a mail server is called. A person gets a notice once: it is sent under
-a lock of its key, and the append-only `Notice` row says that it was. Only a crash between the
-server's answer and that row can repeat one, under the same Message-ID. A notice that is not true
-any more is not sent.
+First to the portal's notice centre, then to those that reach people where they are, as they chose:
+at once, after quiet hours, in a digest or not at all. No transaction is open while a mail server is
+called. A person gets a notice once by each channel: it is sent under a lock of its key, and the
+append-only `Notice` row says that it was. Only a crash between the server's answer and that row can
+repeat one, under the same Message-ID. A notice that is not true any more is not sent.
 """
 
 import hashlib
-import textwrap
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address
-from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.template.loader import render_to_string
 
-from approvals.channels import email
+from approvals.channels import email, portal, registry
+from approvals.channels.protocol import Attachment, Channel, DeliveryFailed, Message
+from approvals.domain.notices import ASKING, SETTLING, Chosen, Mode, sort_of
 from approvals.domain.states import State
 from approvals.models import AccessRequest, Notice, OutboxItem, User
-from approvals.selectors import chains, requests, telling
-from approvals.services import letters, recording, wording
+from approvals.outbox import queue
+from approvals.selectors import chains, noticing, requests, telling
+from approvals.services import letters, notice_centre, recording, rendering
 
 log = structlog.get_logger(__name__)
 
-Attachment = email.Attachment
-DeliveryFailed = email.DeliveryFailed
-leaves_the_machine = email.leaves_the_machine
+__all__ = ["Attachment", "DeliveryFailed", "deliver", "leaves_the_machine", "render", "send"]
 
-#: Kinds that ask for a decision.
-ASKING = frozenset({"approval_needed", "reminder", "escalated"})
+leaves_the_machine = email.leaves_the_machine
+render = rendering.render
+
 #: Kinds that say where a pending request stands.
 _PENDING = ASKING | {"moved_on", "level_done"}
 #: A mail that no server takes for so long is given up, with an error in the log.
 GIVE_UP_AFTER = timedelta(days=3)
-_TEXT_WIDTH = 72
 
 
 def send(item: OutboxItem, now: datetime) -> None:
@@ -57,11 +57,18 @@ def _send(item: OutboxItem, now: datetime) -> None:
     kind, request_id = payload["kind"], uuid.UUID(payload["request_id"])
     fields = {"kind": kind, "request": str(request_id), "recipient": payload["recipient"]}
     person = telling.recipient(payload["recipient"])
-    if person is None or not person.is_active or not person.email:
+    if person is None or not person.is_active:
         log.info("notice.nobody", **fields)
         return
     told = telling.told(request_id, person=person.pk)
-    if any(row.once_key == payload["once_key"] for row in told):
+    known = {row.once_key for row in told}
+    channels = [
+        (channel, address)
+        for channel in registry.CHANNELS
+        if telling.key(channel.NAME, payload["once_key"]) not in known
+        and (address := channel.address(person)) is not None
+    ]
+    if not channels:
         return
     facts = telling.facts(request_id, revision=payload["revision"])
     if facts is None:
@@ -70,15 +77,79 @@ def _send(item: OutboxItem, now: datetime) -> None:
     view = None
     if kind in _PENDING and facts.record.state == State.PENDING:
         view = chains.load(facts.record, now=now)
-    if reason := _outdated(item, facts, view, person, told, now):
-        log.info("notice.outdated", reason=reason, **fields)
-        return
-    if item.first_failed_at is not None and now - item.first_failed_at > GIVE_UP_AFTER:
-        log.error("notice.given_up", error=item.last_error, **fields)
-        return
+    elif kind in SETTLING:
+        notice_centre.settle(request_id, now=now)
+    chosen = noticing.chosen(person)
+    notice: _Notice | None = None
+    for channel, address in channels:
+        before = [row for row in told if row.channel == channel.NAME]
+        if reason := _outdated(item, facts, view, person, before, now):
+            log.info("notice.outdated", reason=reason, channel=channel.NAME, **fields)
+        elif channel.INTERRUPTS and not _comes_now(item, person, chosen, now):
+            log.info("notice.not_now", channel=channel.NAME, **fields)
+        elif channel.INTERRUPTS and _is_given_up(item, now):
+            log.error("notice.given_up", error=item.last_error, **fields)
+        else:
+            notice = notice or _write(item, facts, view, person, now)
+            _hand_over(channel, address, notice, person, chosen=chosen, now=now)
+
+
+def _comes_now(item: OutboxItem, person: User, chosen: Chosen, now: datetime) -> bool:
+    """Return whether a notice reaches a person where they are; see to it that it does later.
+
+    What is in the centre waits for its digest from the moment it entered. What was put off because
+    of quiet hours is judged again when they end, by what is chosen then.
+    """
+    kind, once_key = item.payload["kind"], item.payload["once_key"]
+    mode = chosen.mode(sort_of(kind))
+    if mode is not Mode.NOW:
+        if mode is Mode.DIGEST and item.payload.get("put_off"):
+            key = telling.key(portal.NAME, once_key)
+            notice_centre.wait_for_digest(key, person_id=person.pk, chosen=chosen, now=now)
+        return False
+    until = chosen.may_come_at(kind, now=now)
+    if until <= now:
+        return True
+    with transaction.atomic():
+        queue.put(
+            topic=item.topic,
+            lane=item.lane,
+            payload=item.payload | {"put_off": True},
+            now=now,
+            not_before=until,
+        )
+    return False
+
+
+def _is_given_up(item: OutboxItem, now: datetime) -> bool:
+    return item.first_failed_at is not None and now - item.first_failed_at > GIVE_UP_AFTER
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Notice:
+    """A notice in words, ready for any channel."""
+
+    kind: str
+    once_key: str
+    thread: str
+    letter: letters.Letter
+    text: str
+    html: str
+    request_id: uuid.UUID | None = None
+    attachments: tuple[Attachment, ...] = ()
+
+
+def _write(
+    item: OutboxItem,
+    facts: telling.Facts,
+    view: chains.ChainView | None,
+    person: User,
+    now: datetime,
+) -> _Notice:
+    payload = item.payload
     letter = letters.write(
         letters.Case(
-            kind=kind,
+            kind=payload["kind"],
             to=person,
             event=facts.event,
             record=facts.record,
@@ -88,18 +159,43 @@ def _send(item: OutboxItem, now: datetime) -> None:
             error=payload.get("error", ""),
         )
     )
-    text, html = render(letter, to=person, reference=facts.record.reference)
-    email.send(
-        email.Message(
-            address=person.email,
-            subject=letter.subject,
-            text=text,
-            html=html,
-            message_id=_message_id(payload["once_key"]),
-            thread_id=_message_id(str(request_id)),
+    text, html = rendering.render(letter, to=person, reference=facts.record.reference)
+    return _Notice(
+        kind=payload["kind"],
+        once_key=payload["once_key"],
+        thread=payload["request_id"],
+        letter=letter,
+        text=text,
+        html=html,
+        request_id=facts.record.request_id,
+    )
+
+
+def _hand_over(
+    channel: Channel,
+    address: str,
+    notice: _Notice,
+    person: User,
+    *,
+    now: datetime,
+    chosen: Chosen | None = None,
+    also: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Send a notice by a channel and write down that it was. Raises: DeliveryFailed."""
+    message_id = _message_id(notice.once_key)
+    channel.send(
+        Message(
+            address=address,
+            subject=notice.letter.subject,
+            text=notice.text,
+            html=notice.html,
+            message_id=message_id,
+            thread_id=_message_id(notice.thread),
+            url=notice.letter.url,
+            attachments=notice.attachments,
         )
     )
-    _record(item.payload, person, letter, now)
+    _record(channel, address, notice, person, chosen=chosen, now=now, also=lambda: also(message_id))
 
 
 def deliver(
@@ -112,35 +208,45 @@ def deliver(
     reference: str,
     now: datetime,
     attachments: tuple[Attachment, ...] = (),
+    in_centre: bool = False,
+    only_after: str = "",
     also: Callable[[str], object] = lambda _: None,
 ) -> bool:
-    """Send a letter that is about no request, once for its key; return whether it went now.
+    """Send a letter that is about no request, at once, once for its key; return whether it went.
 
-    `also` is called with the Message-ID in the transaction that records the notice. Raises:
-    DeliveryFailed, to be tried again later.
+    `in_centre` is whether it stands in the person's notice centre too, which is not for mail that
+    is itself the copy of something. With `only_after` it goes only by channels by which the notice
+    of that key went. `also` is called with the Message-ID in the transaction that
+    records a mail. Raises: DeliveryFailed, to be tried again later.
     """
     assert recording.no_transaction(), "a transaction is open, and the network must not hold one"
+    went = False
     with _alone(once_key):
-        if telling.was_told(once_key):
-            return False
-        text, html = render(letter, to=to, reference=reference)
-        message_id = _message_id(once_key)
-        email.send(
-            email.Message(
-                address=to.email,
-                subject=letter.subject,
-                text=text,
-                html=html,
-                message_id=message_id,
-                thread_id=_message_id(thread),
-                attachments=attachments,
-            )
+        text, html = rendering.render(letter, to=to, reference=reference)
+        notice = _Notice(
+            kind=kind,
+            once_key=once_key,
+            thread=thread,
+            letter=letter,
+            text=text,
+            html=html,
+            attachments=attachments,
         )
-        said = {"kind": kind, "once_key": once_key}
-        with transaction.atomic():
-            _record(said, to, letter, now)
-            also(message_id)
-    return True
+        for channel in registry.CHANNELS:
+            address = channel.address(to)
+            if address is None or not (channel.INTERRUPTS or in_centre):
+                continue
+            if telling.was_told(telling.key(channel.NAME, once_key)):
+                continue
+            if only_after and not telling.was_told(telling.key(channel.NAME, only_after)):
+                log.info("notice.outdated", reason="its beginning was not told", kind=kind)
+                continue
+            if channel.INTERRUPTS:
+                _hand_over(channel, address, notice, to, now=now, also=also)
+                went = True
+            else:
+                _hand_over(channel, address, notice, to, now=now)
+    return went
 
 
 def _outdated(
@@ -185,50 +291,6 @@ def _goes_on(record: AccessRequest) -> bool:
     return extension is not None and extension.state == State.APPROVED
 
 
-def render(letter: letters.Letter, *, to: User, reference: str) -> tuple[str, str]:
-    """Return the letter as text and as HTML."""
-    quote = wording.clean(letter.quote)
-    context = {
-        "letter": letter,
-        "quote": quote,
-        "zone": str(letters.zone(to)),
-        "reference": reference,
-        "portal_url": settings.PORTAL_URL,
-    }
-    lines = {
-        "quote_lines": _quoted(quote),
-        "fact_lines": _aligned(letter.facts),
-        "step_lines": [(label, text.splitlines()) for label, text in letter.steps],
-        "wrapped": [_wrapped(text) for text in letter.paragraphs],
-    }
-    text = render_to_string("mail/letter.txt", context | lines)
-    return text.strip() + "\n", render_to_string("mail/letter.html", context)
-
-
-def _wrapped(text: str, first: str = "", rest: str = "") -> str:
-    """Return the text in lines of mail; words that are longer, such as addresses, stay whole."""
-    return textwrap.fill(
-        text,
-        _TEXT_WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _quoted(text: str) -> list[str]:
-    """Return what somebody wrote with a mark before every line, so that it can't pass as ours."""
-    return [_wrapped(line, "> ", "> ") if line.strip() else ">" for line in text.splitlines()]
-
-
-def _aligned(facts: Sequence[letters.Fact]) -> list[str]:
-    width = max((len(fact.label) for fact in facts), default=0) + 2
-    return [
-        _wrapped(fact.value, f"{fact.label}:".ljust(width + 1), " " * (width + 1)) for fact in facts
-    ]
-
-
 def _message_id(key: str) -> str:
     """Return the Message-ID for a key: the same whenever the same thing is sent (RFC 5322)."""
     host = urlsplit(settings.PORTAL_URL).hostname or "localhost"
@@ -255,23 +317,36 @@ def _alone(once_key: str) -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 3))", [once_key])
 
 
-def _record(payload: dict[str, Any], person: User, letter: letters.Letter, now: datetime) -> None:
-    about = payload.get("request_id")
+def _record(
+    channel: Channel,
+    address: str,
+    notice: _Notice,
+    person: User,
+    *,
+    chosen: Chosen | None,
+    now: datetime,
+    also: Callable[[], object],
+) -> None:
+    row = Notice(
+        request_id=notice.request_id,
+        kind=notice.kind,
+        channel=channel.NAME,
+        recipient=person,
+        recipient_name=person.get_full_name(),
+        address=address,
+        subject_line=notice.letter.subject,
+        once_key=telling.key(channel.NAME, notice.once_key),
+        occurred_at=now,
+    )
     try:
         with transaction.atomic():
-            Notice(
-                request_id=uuid.UUID(about) if about else None,
-                kind=payload["kind"],
-                channel="email",
-                recipient=person,
-                recipient_name=person.get_full_name(),
-                address=person.email,
-                subject_line=letter.subject,
-                once_key=payload["once_key"],
-                occurred_at=now,
-            ).save()
+            row.save()
+            if channel.NAME == portal.NAME:
+                waits = chosen is not None and chosen.mode(sort_of(notice.kind)) is Mode.DIGEST
+                notice_centre.enter(row, digest=chosen if waits else None, now=now)
+            also()
     except IntegrityError as error:
         name = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) or ""
         if "once_key" not in name:
             raise
-        log.warning("notice.twice", kind=payload["kind"], recipient=person.pk)
+        log.warning("notice.twice", kind=notice.kind, recipient=person.pk)

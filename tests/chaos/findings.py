@@ -86,7 +86,7 @@ class Facts:
             self.notices = {
                 str(key): int(count)
                 for key, count in database.execute(
-                    "SELECT kind, count(*) FROM approvals_notice GROUP BY kind"
+                    "SELECT kind, count(*) FROM approvals_notice WHERE channel = 'email' GROUP BY kind"
                 )
             }
             self.votes = Counter(

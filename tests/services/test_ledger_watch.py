@@ -51,7 +51,7 @@ def later(settings: Any, *, by: timedelta = timedelta(seconds=10)) -> datetime:
 
 
 def told(*, to: str = "admin") -> list[str]:
-    rows = Notice.objects.filter(recipient__username=to).order_by("id")
+    rows = Notice.objects.filter(recipient__username=to, channel="email").order_by("id")
     return list(rows.values_list("kind", flat=True))
 
 

@@ -46,7 +46,7 @@ def test_an_approver_reads_who_what_how_long_why_and_by_when(
     link = f"http://127.0.0.1:8000/inbox/?request={request.request_id}"
     assert link in mail.text
     assert link in mail.page.links
-    assert Notice.objects.get().subject_line == mail.subject
+    assert Notice.objects.get(channel="email").subject_line == mail.subject
 
 
 def test_the_second_level_reads_who_approved_and_who_else_is_asked(
