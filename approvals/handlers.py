@@ -12,12 +12,14 @@ from approvals.models import OutboxItem
 from approvals.outbox import circuits, queue
 from approvals.selectors import clock
 from approvals.services import (
+    digests,
     directory,
     escalation,
     ledger_mail,
     ledger_watch,
     notifications,
     provisioning,
+    review_notices,
     starts,
 )
 
@@ -90,8 +92,10 @@ HANDLERS: dict[str, Handler] = {
     "request.remind": each(_remind, atomic=True),
     "directory.changed": each(_directory_changed, atomic=False),
     "notice.send": each(notifications.send, atomic=False),
+    "notice.digest": each(digests.send, atomic=False),
     "ledger.mail": each(ledger_mail.send, atomic=False),
     "ledger.alarm": each(ledger_watch.send, atomic=False),
+    "review.notice": each(review_notices.send, atomic=False),
     "grant.start": each(_start, atomic=True),
     "grant.ready": together(provisioning.ready),
     "grant.apply": together(provisioning.apply),

@@ -21,6 +21,7 @@ from approvals.services import (
     overdue,
     process_watch,
     reconciliation,
+    reviews,
 )
 from approvals.services.singly import alone as _alone
 from audit.services import timestamping, verifying, witnessing
@@ -171,6 +172,12 @@ def ledger_watch_now() -> None:
 def watch_pulse(lane: str) -> None:
     """Say that a message of beat has come through the broker to a worker of the queue."""
     process_watch.pulsed(queue=lane)
+
+
+@shared_task(name="reviews.advance")
+def advance_reviews() -> None:
+    """Settle access reviews that are due, and remind those who have not decided."""
+    reviews.advance(now=clock.now())
 
 
 @shared_task(name="targets.observe")

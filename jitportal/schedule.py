@@ -195,6 +195,11 @@ def entries() -> dict[str, dict[str, Any]]:
             "schedule": crontab(minute="23", hour="2"),
             "options": {"queue": "notices"},
         },
+        "reviews": {
+            "task": "reviews.advance",
+            "schedule": crontab(minute="7"),
+            "options": {"queue": "notices"},
+        },
         "repair-index": {
             "task": "index.repair",
             "schedule": crontab(minute="17"),

@@ -8,8 +8,11 @@ from approvals.models.export import ReportExport
 from approvals.models.finding import Finding, Observation
 from approvals.models.handover import Handover
 from approvals.models.heartbeat import Heartbeat, Incident
+from approvals.models.notice_centre import NoticeEntry, NoticePreferences
 from approvals.models.pointer import Asked, CurrentRequest, Waiting
 from approvals.models.request import AccessRequest
+from approvals.models.review import ReviewCampaign, ReviewDecision, ReviewItem, ReviewShown
+from approvals.models.shelf import Favourite, SavedView
 from approvals.models.signin import SignIn
 from approvals.outbox.models import Circuit, OutboxItem
 
@@ -20,6 +23,7 @@ __all__ = [
     "CurrentRequest",
     "Decision",
     "Entitlement",
+    "Favourite",
     "Finding",
     "GrantEvent",
     "Group",
@@ -28,12 +32,19 @@ __all__ = [
     "Incident",
     "Membership",
     "Notice",
+    "NoticeEntry",
+    "NoticePreferences",
     "Observation",
     "OutboxItem",
     "Policy",
     "PublicKey",
     "ReportExport",
     "Resource",
+    "ReviewCampaign",
+    "ReviewDecision",
+    "ReviewItem",
+    "ReviewShown",
+    "SavedView",
     "SignIn",
     "User",
     "Waiting",

@@ -29,18 +29,23 @@ def page(request: PortalRequest) -> HttpResponse:
     sent = request.method == "POST"
     given = request.POST if sent else request.GET
     wanted = given.get("entitlement", "")
-    extended = _extended(request, given)
-    if extended is not None:
-        wanted = str(extended.entitlement_id)
+    extended = _other(request, given.get("extends", ""))
+    repeated = None if sent or extended else _own(request, given.get("again", ""))
+    source = extended or repeated
+    if source is not None:
+        wanted = str(source.entitlement_id)
     if not wanted and not sent:
         return redirect("catalogue")
     entitlement = _entitlement(wanted)
     now = clock.now()
     if not sent:
-        subject, problem = _subject(request, request.GET.get("for", ""), extended)
+        link = _same_again(request.GET, source)
+        if repeated is not None and repeated.subject_id != request.user.pk:
+            link["for"] = repeated.subject.username
+        subject, problem = _subject(request, link.get("for", ""), extended)
         offer = catalogue.offer(entitlement=entitlement, subject=subject)
         wishes = asking.wishes(entitlement=entitlement, offer=offer)
-        form = AskForm(_from_link(_same_again(request.GET, extended), wishes))
+        form = AskForm(_from_link(link, wishes))
         context = _context(request, entitlement, form, subject=subject, now=now, extended=extended)
         # Nothing has been sent yet, so only what the link itself got wrong is shown.
         errors = {"other": context["errors"].get("other")} if request.GET.get("duration") else {}
@@ -84,7 +89,7 @@ def page(request: PortalRequest) -> HttpResponse:
 @views.page("POST")
 def preview(request: PortalRequest) -> HttpResponse:
     """Return who would approve what the form says now, as the page's own partial."""
-    extended = _extended(request, request.POST)
+    extended = _other(request, request.POST.get("extends", ""))
     wanted = str(extended.entitlement_id) if extended else request.POST.get("entitlement", "")
     entitlement = _entitlement(wanted)
     subject, problem = _subject(request, request.POST.get("subject", ""), extended)
@@ -102,9 +107,9 @@ def _entitlement(wanted: str) -> Entitlement:
     return found
 
 
-def _extended(request: PortalRequest, given: QueryDict) -> AccessRequest | None:
-    """Return the request that is to be extended. Raises: NotFound where there is none to see."""
-    if not (key := given.get("extends", "")):
+def _other(request: PortalRequest, key: str) -> AccessRequest | None:
+    """Return the request to extend or repeat, if any. Raises: NotFound where none is to see."""
+    if not key:
         return None
     try:
         request_id = uuid.UUID(key)
@@ -113,13 +118,21 @@ def _extended(request: PortalRequest, given: QueryDict) -> AccessRequest | None:
     return reads.visible(request_id, to=request.user)
 
 
-def _same_again(link: QueryDict, extended: AccessRequest | None) -> QueryDict:
-    """Return the link with what the extended request said, where the link says nothing."""
-    if extended is None:
+def _own(request: PortalRequest, key: str) -> AccessRequest | None:
+    """Return the request to repeat, if any. Raises: NotFound where it was not by or for them."""
+    found = _other(request, key)
+    if found is not None and request.user.pk not in (found.requester_id, found.subject_id):
+        raise NotFound
+    return found
+
+
+def _same_again(link: QueryDict, source: AccessRequest | None) -> QueryDict:
+    """Return the link with what an earlier request said, where the link says nothing."""
+    if source is None:
         return link
     again = QueryDict(mutable=True)
-    again["reason"], again["ticket"] = extended.reason, extended.ticket
-    again["duration"] = durations.words(extended.duration)
+    again["reason"], again["ticket"] = source.reason, source.ticket
+    again["duration"] = durations.words(source.duration)
     for name in link:
         again[name] = str(link[name])
     return again
@@ -227,7 +240,7 @@ def _preview(
         "preview": found,
         "duration": duration,
         "duration_problem": form.errors.get("other"),
-        "usual_seconds": reads.usual_seconds([entitlement]).get(entitlement.pk),
+        "usual_seconds": asking.usual_approval(entitlement=entitlement),
         "is_preview": True,
         "now": now,
     }

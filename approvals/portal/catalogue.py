@@ -1,7 +1,7 @@
 """The catalogue: what can be asked for, by whom it is decided, how long it may last."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django.http import HttpResponse
@@ -9,12 +9,14 @@ from django.shortcuts import render
 
 from approvals.portal import views
 from approvals.portal.views import PortalRequest
-from approvals.selectors import asking, catalogue, clock, requests
+from approvals.selectors import asking, catalogue, clock, requests, shelf
 from approvals.selectors.asking import AccessRequest, Entitlement
 from approvals.selectors.catalogue import Offer
 from approvals.services import provisioning
 
 SHOWN = 200
+#: The chip beside the kinds of targets.
+FAVOURITES = "favourites"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Item:
     usual_seconds: float | None
     open: AccessRequest | None
     why_not: str
+    is_favourite: bool
+    people: int = 0
+    """How many people like this one ask for it, where it is suggested for that."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,20 @@ class Chip:
 
 @views.page("GET")
 def page(request: PortalRequest) -> HttpResponse:
-    """Show what matches `q` and `kind`; to htmx only the results."""
+    """Show what matches `q` and `kind` (or `favourites`); to htmx only the results."""
     query, kind = views.text(request.GET.get("q")), views.text(request.GET.get("kind"))
     found = asking.search(query)
     recent = [] if query or kind else catalogue.recent_of(person=request.user)
-    items = _items(request, found)
-    again = _items(request, recent, known=items)
+    stars = shelf.favourites(person=request.user)
+    items = _items(request, found, stars=stars)
+    again = _items(request, recent, stars=stars, known=items)
+    alike = [] if query or kind else _suggested(request, stars=stars, known=items)
     counts = Counter(row.resource.connector for row in found)
     titles = {key: provisioning.describe(key)[0] for key in counts}
     chips = [Chip(key, titles[key], counts[key]) for key in sorted(counts, key=titles.__getitem__)]
     listed = [item for item in items if kind in ("", item.entitlement.resource.connector)]
+    if kind == FAVOURITES:
+        listed = [item for item in items if item.is_favourite]
     context = {
         "now": clock.now(),
         "q": query,
@@ -62,6 +71,8 @@ def page(request: PortalRequest) -> HttpResponse:
         "items": listed[:SHOWN],
         "found": len(listed),
         "again": again,
+        "alike": alike,
+        "favourites": sum(item.is_favourite for item in items),
     }
     fragment = views.wants_fragment(request)
     return render(
@@ -69,8 +80,24 @@ def page(request: PortalRequest) -> HttpResponse:
     )
 
 
+def _suggested(request: PortalRequest, *, stars: frozenset[int], known: list[Item]) -> list[Item]:
+    """Return what people like this one ask for and this one may ask for too, at most three."""
+    counted = shelf.suggested(person=request.user)
+    found = _items(request, [row for row, _ in counted], stars=stars, known=known)
+    pairs = zip(found, counted, strict=True)
+    return [
+        replace(item, people=people)
+        for item, (_, people) in pairs
+        if not item.why_not and item.open is None
+    ][:3]
+
+
 def _items(
-    request: PortalRequest, rows: list[Entitlement], *, known: list[Item] | None = None
+    request: PortalRequest,
+    rows: list[Entitlement],
+    *,
+    stars: frozenset[int],
+    known: list[Item] | None = None,
 ) -> list[Item]:
     """Return the rows with what this person may do; of `known` ones nothing is read again."""
     have = {item.entitlement.pk: item for item in known or []}
@@ -80,11 +107,24 @@ def _items(
         usual = requests.usual_seconds(missing)
         held = {record.entitlement_id: record for record in requests.open_of(subject=request.user)}
         for row in missing:
-            have[row.pk] = _item(row, offers[row.pk], usual.get(row.pk), held.get(row.pk))
+            have[row.pk] = _item(
+                row,
+                offers[row.pk],
+                usual.get(row.pk),
+                held.get(row.pk),
+                is_favourite=row.pk in stars,
+            )
     return [have[row.pk] for row in rows]
 
 
-def _item(row: Entitlement, offer: Offer, usual: float | None, held: AccessRequest | None) -> Item:
+def _item(
+    row: Entitlement,
+    offer: Offer,
+    usual: float | None,
+    held: AccessRequest | None,
+    *,
+    is_favourite: bool,
+) -> Item:
     kind, glyph = provisioning.describe(row.resource.connector)
     return Item(
         entitlement=row,
@@ -95,4 +135,5 @@ def _item(row: Entitlement, offer: Offer, usual: float | None, held: AccessReque
         usual_seconds=usual,
         open=held,
         why_not="" if offer.eligible else asking.why_not(entitlement=row, offer=offer),
+        is_favourite=is_favourite,
     )

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from approvals.portal import look
-from approvals.selectors import requests
+from approvals.selectors import frame
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
@@ -24,5 +24,8 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     }
     user = getattr(request, "user", None)
     if user is not None and user.is_authenticated:
-        context["inbox_count"] = SimpleLazyObject(lambda: requests.inbox_count(person=user))
+        counts = SimpleLazyObject(lambda: frame.counts(person=user))
+        context["inbox_count"] = SimpleLazyObject(lambda: counts.inbox)
+        context["notice_count"] = SimpleLazyObject(lambda: counts.notices)
+        context["review_count"] = SimpleLazyObject(lambda: counts.reviews)
     return context

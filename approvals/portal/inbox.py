@@ -4,7 +4,8 @@ import uuid
 from dataclasses import dataclass, field
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.core.exceptions import TooManyFieldsSent
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -12,9 +13,10 @@ from django.utils.http import urlencode
 from approvals.domain.refusals import Invalid, NotAllowed, NotFound, Refusal, Settled, StaleRevision
 from approvals.portal import views
 from approvals.portal.views import PortalRequest
-from approvals.selectors import chains, clock, deciding
+from approvals.selectors import chains, clock, deciding, shelf, sifting
 from approvals.selectors import requests as reads
 from approvals.selectors.requests import Cursor
+from approvals.selectors.sifting import Sieve
 from approvals.services import requests
 
 
@@ -48,12 +50,16 @@ class Answer:
 
 @views.page("GET")
 def page(request: PortalRequest) -> HttpResponse:
-    """Show what waits and the request that is read: `?request=`, or the most urgent one."""
+    """Show what waits and the request that is read: `?request=`, or the most urgent one.
+
+    `who`, `resource`, `risk` and `overdue` narrow the list.
+    """
     asked_for = request.GET.get("request")
     return _board(
         request,
         chosen=_uuid(asked_for) if asked_for else None,
         after=views.read_cursor(request.GET.get("after")),
+        by=sifting.sieve(request.GET),
         is_reading=bool(asked_for),
     )
 
@@ -63,8 +69,9 @@ def decide(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
     """Record the person's decision, then show what waits next; a refusal shows the request anew."""
     deciding.readable(request_id, by=request.user)
     after = views.read_cursor(request.POST.get("after"))
+    by = sieve_of(request.POST.get("sieve", ""))
     answer = Answer(comment=request.POST.get("comment", ""))
-    waiting = tuple(reads.inbox(person=request.user, after=after))
+    waiting = tuple(sifting.inbox(person=request.user, by=by, after=after))
     try:
         record = requests.decide(
             actor=request.user,
@@ -77,20 +84,22 @@ def decide(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
     except NotFound:
         raise
     except Refusal as refusal:
-        answer.refusal = _explained(request, request_id, refusal)
+        answer.refusal = explained(request, request_id, refusal)
         if isinstance(refusal, StaleRevision | Settled):
             answer.meanwhile = _meanwhile(request, request_id)
-        return _board(request, chosen=request_id, after=after, answer=answer, is_reading=True)
+        return _board(
+            request, chosen=request_id, after=after, by=by, answer=answer, is_reading=True
+        )
     view = chains.load(record, now=record.occurred_at) if record.state == "pending" else None
     done = deciding.outcome(record, view, reader=request.user)
     following = deciding.following(waiting, request_id)
     if views.wants_fragment(request):
         return _board(
-            request, chosen=following, after=after, answer=Answer(done=done),
+            request, chosen=following, after=after, by=by, answer=Answer(done=done),
             is_reading=following is not None,
         )  # fmt: skip
     messages.success(request, done)
-    return redirect(_address(following, after))
+    return redirect(_address(following, after, by))
 
 
 @views.page("GET")
@@ -105,10 +114,12 @@ def _board(
     *,
     chosen: uuid.UUID | None,
     after: Cursor | None,
+    by: Sieve,
     is_reading: bool,
     answer: Answer | None = None,
 ) -> HttpResponse:
-    board = deciding.board(person=request.user, chosen=chosen, after=after)
+    board = deciding.board(person=request.user, chosen=chosen, after=after, by=by)
+    saved = shelf.views(person=request.user)
     answer = answer or Answer()
     context = {
         "board": board,
@@ -118,16 +129,19 @@ def _board(
         "is_reading": is_reading and board.reading is not None,
         "after": views.cursor_text(after) if after else "",
         "next": views.cursor_text(board.next) if board.next else "",
+        "sieve": by,
+        "views": saved,
+        "is_saved": any(view.query == by.query for view in saved),
     }
     fragment = views.wants_fragment(request)
     template = "inbox/_board.html" if fragment else "inbox/page.html"
     response = render(request, template, context, status=answer.status)
     if fragment and answer.done:
-        response["HX-Replace-Url"] = _address(chosen, after)
+        response["HX-Replace-Url"] = _address(chosen, after, by)
     return response
 
 
-def _explained(request: PortalRequest, request_id: uuid.UUID, refusal: Refusal) -> Refusal:
+def explained(request: PortalRequest, request_id: uuid.UUID, refusal: Refusal) -> Refusal:
     """Return the refusal with what is known about it: who settled it, and when."""
     if isinstance(refusal, Settled):
         return Settled(deciding.settled(request_id, reader=request.user), code=refusal.code)
@@ -158,8 +172,16 @@ def _uuid(value: str) -> uuid.UUID:
         raise NotFound from error
 
 
-def _address(chosen: uuid.UUID | None, after: Cursor | None) -> str:
-    query = {"request": str(chosen)} if chosen else {}
+def sieve_of(query: str) -> Sieve:
+    """Return the filters that a form carries along as a query string."""
+    try:
+        return sifting.sieve(QueryDict(query[:1_000]).dict())
+    except (TooManyFieldsSent, UnicodeDecodeError):
+        return Sieve()
+
+
+def _address(chosen: uuid.UUID | None, after: Cursor | None, by: Sieve) -> str:
+    query = ({"request": str(chosen)} if chosen else {}) | by.values
     if after:
         query["after"] = views.cursor_text(after)
     return reverse("inbox") + (f"?{urlencode(query)}" if query else "")

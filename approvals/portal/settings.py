@@ -6,9 +6,12 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
+from approvals.domain.refusals import Invalid
 from approvals.portal import views
 from approvals.portal.forms import SettingsForm
+from approvals.portal.notice_forms import NoticesForm
 from approvals.portal.views import PortalRequest
+from approvals.selectors import clock, noticing
 from approvals.services import preferences, ssh_keys
 
 
@@ -26,5 +29,23 @@ def page(request: PortalRequest) -> HttpResponse:
     return render(request, "settings/page.html", _context(request, form))
 
 
+@views.page("POST")
+def notices(request: PortalRequest) -> HttpResponse:
+    """Save how notices reach the person; 400 with what is wrong."""
+    form = NoticesForm(request.POST)
+    if form.is_valid():
+        try:
+            preferences.set_notices(actor=request.user, now=clock.now(), **form.chosen)
+        except Invalid as refusal:
+            form.refuse(refusal)
+        else:
+            messages.success(request, "Saved.")
+            return redirect("settings")
+    plain = SettingsForm(initial={"timezone": request.user.timezone})
+    context = _context(request, plain) | {"notices": form}
+    return render(request, "settings/page.html", context, status=400)
+
+
 def _context(request: PortalRequest, form: SettingsForm) -> dict[str, Any]:
-    return {"form": form, "keys": ssh_keys.of(request.user)}
+    notices = NoticesForm(initial=NoticesForm.of(noticing.chosen(request.user)))
+    return {"form": form, "keys": ssh_keys.of(request.user), "notices": notices}

@@ -26,7 +26,7 @@ _NOTICES = {
     "leftover": "alarmed that the target holds it after its end",
     "missing": "alarmed that the target lacks it",
 }
-_CHANNELS = {"email": "e-mail"}
+_CHANNELS = {"email": "e-mail", "portal": "the portal"}
 _FAILED = {
     GrantEvent.Kind.GRANT_FAILED: "Making the access failed",
     GrantEvent.Kind.REMOVE_FAILED: "Removing the access failed",
@@ -105,7 +105,17 @@ def _drift_line(event: GrantEvent) -> Line:
 
 
 def notices(told: Iterable[Notice]) -> Iterator[Line]:
-    """Yield whom it told what; people who were told the same in a row share a line."""
+    """Yield whom it told what; people who were told the same in a row share a line.
+
+    What stands in somebody's notice centre is a line only where it reached them in no other way.
+    """
+    told = list(told)
+    sent = {notice.once_key for notice in told}
+    told = [
+        row
+        for row in told
+        if row.once_key.removeprefix(f"{row.channel}:") not in sent or row.channel != "portal"
+    ]
     run: list[Notice] = []
     for notice in [*told, None]:
         if run and (

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
+from django.db import connection
 from django.db.models.functions import Now
 
 from approvals.domain import escalation
@@ -16,10 +17,11 @@ from approvals.domain.facts import Parties
 from approvals.domain.refusals import NotFound
 from approvals.domain.states import LIVE, OPEN
 from approvals.models import AccessRequest, CurrentRequest, Decision, Entitlement, User
-from approvals.selectors import chains, clock, requests, sentences
+from approvals.selectors import chains, clock, requests, sentences, sifting
 from approvals.selectors.chains import ChainView
 from approvals.selectors.requests import Cursor, InboxItem
 from approvals.selectors.sentences import Sentence
+from approvals.selectors.sifting import Sieve
 
 _REFUSED = {
     "settled": "",
@@ -31,6 +33,16 @@ _REFUSED = {
 }
 
 
+class Before(NamedTuple):
+    """Earlier grants of the same access to the same person in 90 days, and what is usual."""
+
+    grants: int
+    given_back_early: int
+    last_at: datetime | None
+    usual_seconds: float | None
+    """The median of how long the latest ended grants of it lasted, whoever had them."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """A request in the reading pane. `refused` says why the reader may not decide, or nothing."""
@@ -39,8 +51,7 @@ class Reading:
     now: datetime
     view: ChainView | None
     decisions: tuple[Decision, ...]
-    grants: int
-    given_back_early: int
+    before: Before
     held: tuple[AccessRequest, ...]
     reports_to_reader: bool
     may_decide: bool
@@ -55,6 +66,16 @@ class Reading:
     def subject(self) -> User:
         """Return who would get the access (loaded with the request)."""
         return self.record.subject
+
+    @property
+    def held_here(self) -> list[AccessRequest]:
+        """Return what else the subject holds on the same resource."""
+        return [row for row in self.held if row.resource_name == self.record.resource_name]
+
+    @property
+    def held_elsewhere(self) -> list[AccessRequest]:
+        """Return what the subject holds on other resources."""
+        return [row for row in self.held if row.resource_name != self.record.resource_name]
 
     @property
     def comments(self) -> list[Decision]:
@@ -85,12 +106,19 @@ class Happened(NamedTuple):
     sentence: Sentence
 
 
-def board(*, person: User, chosen: uuid.UUID | None = None, after: Cursor | None = None) -> Board:
-    """Return the person's inbox with the request `chosen`, or the most urgent one.
+def board(
+    *,
+    person: User,
+    chosen: uuid.UUID | None = None,
+    after: Cursor | None = None,
+    by: Sieve | None = None,
+) -> Board:
+    """Return the person's inbox, sifted, with the request `chosen`, or the most urgent one.
 
     Raises: NotFound for a request that the person may not see.
     """
-    found = requests.inbox(person=person, after=after, limit=requests.PAGE + 1)
+    by = by or Sieve()
+    found = sifting.inbox(person=person, by=by, after=after, limit=requests.PAGE + 1)
     items, more = tuple(found[: requests.PAGE]), len(found) > requests.PAGE
     if chosen is None and items:
         chosen = items[0].record.request_id
@@ -169,7 +197,6 @@ def _reading(record: AccessRequest, *, reader: User) -> Reading:
     now: datetime = loaded.read_at
     decisions = tuple(requests.decisions(loaded.request_id)) if loaded.revision > 1 else ()
     view = _chain(loaded, decisions, reader=reader, now=now)
-    before = requests.earlier_grants(record=loaded)
     code = view.refusal(reader.pk) if view else "settled"
     may_decide = loaded.state == "pending" and code is None
     return Reading(
@@ -177,8 +204,7 @@ def _reading(record: AccessRequest, *, reader: User) -> Reading:
         now=now,
         view=view,
         decisions=decisions,
-        grants=before["grants"],
-        given_back_early=before["early"],
+        before=_before(loaded),
         held=_held(loaded),
         reports_to_reader=loaded.subject.manager_id == reader.pk,
         may_decide=may_decide,
@@ -216,6 +242,38 @@ def _chain(
         opened_at=record.submitted_at,
         now=now,
     )
+
+
+def _before(record: AccessRequest) -> Before:
+    """Return what was before (one query, which reads at most two hundred requests)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT * FROM (
+                SELECT count(*), count(*) FILTER (WHERE r.end_reason = 'given_back'),
+                       max(r.activated_at)
+                FROM (SELECT record_id FROM approvals_currentrequest
+                      WHERE subject_id = %(subject)s AND entitlement_id = %(entitlement)s
+                        AND activated_at IS NOT NULL AND submitted_at < %(at)s
+                        AND submitted_at > %(at)s - interval '90 days' AND request_id <> %(id)s
+                      ORDER BY submitted_at DESC LIMIT 100) c
+                JOIN approvals_accessrequest r ON r.id = c.record_id) own,
+            (
+                SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(
+                    epoch FROM r.removal_confirmed_at - r.activated_at))
+                FROM (SELECT record_id FROM approvals_currentrequest
+                      WHERE entitlement_id = %(entitlement)s
+                      ORDER BY submitted_at DESC LIMIT 100) c
+                JOIN approvals_accessrequest r ON r.id = c.record_id
+                WHERE r.removal_confirmed_at IS NOT NULL AND r.activated_at IS NOT NULL) every
+            """,
+            {
+                "subject": record.subject_id, "entitlement": record.entitlement_id,
+                "at": record.submitted_at, "id": record.request_id,
+            },
+        )  # fmt: skip
+        grants, early, last_at, usual = cursor.fetchone()
+    return Before(grants, early, last_at, None if usual is None else float(usual))
 
 
 def _held(record: AccessRequest) -> tuple[AccessRequest, ...]:

@@ -137,10 +137,11 @@ def _of_configuration(who: Person) -> Iterator[str]:
 
 def _of_the_moment(who: Person) -> Iterator[str]:
     """Yield that a mail about them is being sent: its record would come after the erasure."""
-    sending = OutboxItem.objects.filter(topic="notice.send", leased_until__gt=Now())
+    topics = ("notice.send", "notice.digest")
+    sending = OutboxItem.objects.filter(topic__in=topics, leased_until__gt=Now())
     ids = {str(each) for each in who.requests}
     if any(
-        item["request_id"] in ids or item["recipient"] == who.pk
+        item.get("request_id") in ids or item["recipient"] == who.pk
         for item in sending.values_list("payload", flat=True)
     ):
         yield "A mail about one of their requests is being sent. Try again in a moment."

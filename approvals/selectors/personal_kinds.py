@@ -22,6 +22,10 @@ from approvals.models import (
     PublicKey,
     ReportExport,
     Resource,
+    ReviewCampaign,
+    ReviewDecision,
+    ReviewItem,
+    ReviewShown,
     SignIn,
     User,
 )
@@ -161,6 +165,11 @@ def _of_erasure(who: Person, row: Values) -> set[str]:
     return asked | ({"decided_by_name", "comment"} if row["decided_by"] == who.uid else set())
 
 
+def _of_review(who: Person, row: Values) -> set[str]:
+    decided = {"actor_name", "reason"} if row["actor_id"] == who.pk else set()
+    return decided | ({"reason"} if row["request_id"] in who.requests else set())
+
+
 def _on_requests(who: Person) -> Q:
     return Q(request_id__in=who.requests)
 
@@ -223,6 +232,37 @@ RECORDS: tuple[Kind, ...] = (
         columns=_by_id(actor_name="actor_id", query="actor_id"),
         at=lambda _, row: ("report_export", str(row["uid"]), ""),
         texts=("query",),
+    ),
+    Kind(
+        model=ReviewCampaign,
+        label="Access reviews",
+        own=lambda who: Q(actor_id=who.pk),
+        columns=_by_id(actor_name="actor_id", comment="actor_id"),
+        at=lambda _, row: ("review_campaign", str(row["campaign_id"]), ""),
+        object="campaign_id",
+        texts=("name", "comment"),
+    ),
+    Kind(
+        model=ReviewItem,
+        label="Accesses under review",
+        own=lambda who: Q(subject_id=who.pk) | Q(reviewer_id=who.pk),
+        columns=_by_id(subject_name="subject_id", reviewer_name="reviewer_id"),
+        at=lambda _, row: ("review_item", str(row["item_id"]), ""),
+    ),
+    Kind(
+        model=ReviewDecision,
+        label="Review decisions",
+        own=lambda who: _on_requests(who) | Q(actor_id=who.pk),
+        columns=_of_review,
+        at=lambda _, row: ("review_decision", str(row["item_id"]), ""),
+        texts=("reason",),
+    ),
+    Kind(
+        model=ReviewShown,
+        label="Reviews that were looked at",
+        own=lambda who: Q(person_id=who.pk),
+        columns=lambda who, row: set(),  # two numbers and a moment: nothing of it names anybody
+        at=lambda _, row: ("review_item", str(row["item_id"]), ""),
     ),
     Kind(
         model=Erasure,

@@ -232,11 +232,6 @@ def inbox(*, person: User, after: Cursor | None = None, limit: int = PAGE) -> li
     return [InboxItem(records[key], due_at) for key, due_at in asked if key in records]
 
 
-def inbox_count(*, person: User, at_most: int = 100) -> int:
-    """Return how many requests wait for `person`, counted up to `at_most` (one query)."""
-    return Asked.objects.filter(person=person)[:at_most].count()
-
-
 def is_asked(request_id: uuid.UUID, *, person: User) -> bool:
     """Return whether `person` may decide on it now, by the index (one query)."""
     return Asked.objects.filter(request_id=request_id, person=person).exists()
@@ -258,33 +253,6 @@ def decided_by(*, person: User, limit: int = PAGE) -> list[tuple[Decision, Acces
     rows = list(Decision.objects.filter(actor=person).order_by("-occurred_at", "-id")[:limit])
     records = current_many(row.request_id for row in rows)
     return [(row, records[row.request_id]) for row in rows if row.request_id in records]
-
-
-def earlier_grants(*, record: AccessRequest) -> dict[str, int]:
-    """Return how often the subject held this entitlement in the 90 days before (one query).
-
-    Keys: `grants`, and `early`, those that were given back before their time.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT count(*), count(*) FILTER (WHERE r.end_reason = 'given_back')
-            FROM (SELECT record_id FROM approvals_currentrequest
-                  WHERE subject_id = %s AND entitlement_id = %s AND activated_at IS NOT NULL
-                    AND submitted_at < %s AND submitted_at > %s - interval '90 days'
-                    AND request_id <> %s
-                  LIMIT 100) c JOIN approvals_accessrequest r ON r.id = c.record_id
-            """,
-            [
-                record.subject_id,
-                record.entitlement_id,
-                record.submitted_at,
-                record.submitted_at,
-                record.request_id,
-            ],
-        )
-        grants, early = cursor.fetchone()
-    return {"grants": grants, "early": early}
 
 
 def usual_seconds(entitlements: Iterable[Entitlement]) -> dict[int, float]:

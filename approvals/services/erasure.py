@@ -29,7 +29,12 @@ def register() -> None:
         find=personal.find,
         finish=make_neutral,
         reads=[*(kind.model for kind in KINDS if kind.model is not Erasure), *personal.LOOKED_UP],
-        calls=["approvals_erase_person(bigint,text[])", "approvals_erase_seen(bigint,text[])"],
+        calls=[
+            "approvals_erase_person(bigint,text[])",
+            "approvals_erase_seen(bigint,text[])",
+            "approvals_erase_notices(bigint)",
+            "approvals_erase_saved(bigint,text[])",
+        ],
     )
 
 
@@ -123,6 +128,10 @@ def make_neutral(person_id: int) -> None:
         history_id = cursor.fetchone()[0]
         cursor.execute(
             "SELECT approvals_erase_seen(%s, %s::text[])", [person_id, sorted(who.words)]
+        )
+        cursor.execute("SELECT approvals_erase_notices(%s)", [person_id])
+        cursor.execute(
+            "SELECT approvals_erase_saved(%s, %s::text[])", [person_id, sorted(who.words)]
         )
     row = User.history.get(history_id=history_id)
     revision, previous = sealed.last(model="user", object_id=str(person_id))

@@ -21,14 +21,18 @@ from approvals.models import (
     AccessRequest,
     Circuit,
     Decision,
+    Favourite,
     Finding,
     Handover,
     Incident,
     Membership,
     Notice,
+    NoticeEntry,
+    NoticePreferences,
     Observation,
     Policy,
     PublicKey,
+    SavedView,
     SignIn,
     User,
 )
@@ -96,6 +100,9 @@ def write_everywhere(world: World) -> AccessRequest:
             )
         ]
     )  # fmt: skip
+    for notice in Notice.objects.filter(recipient=alice):
+        NoticeEntry.objects.create(notice=notice, person=alice, asks=False)
+    NoticePreferences.objects.create(person=alice, modes={"outcome": "digest"})
     LogEntry.objects.create(
         user=world.admin, content_type=ContentType.objects.get_for_model(User),
         object_id=str(alice.pk), object_repr=NAME, action_flag=CHANGE, change_message=f"[{EMAIL}]",
@@ -119,6 +126,14 @@ def seen_at_targets(world: World) -> None:
         first_seen_at=now, last_seen_at=now, kept_by=world.dora, kept_at=now,
         kept_because=f"{CANARY} asked for it",
     )  # fmt: skip
+    for whose, name in (
+        (world.alice, "Mine"),
+        (world.bob, f"What {NAME} asks"),
+        (world.bob, "Hot"),
+    ):
+        SavedView.objects.create(person=whose, name=name, query={"risk": "high"}, created_at=now)
+    SavedView.objects.create(person=world.bob, name="Hers", query={"who": NAME}, created_at=now)
+    Favourite.objects.create(person=world.alice, entitlement=world.read, created_at=now)
     Observation.objects.create(resource=world.resource, error=said, next_at=now)
     Circuit.objects.create(target="orders-db", failures=1, failing_since=now, last_error=said)
     Incident.objects.create(kind="target:orders-db", opened_at=now, text=said)
@@ -195,6 +210,8 @@ def test_nothing_of_her_is_left_and_everything_still_verifies(
     seal(signer)
 
     assert found_in_database(CANARY, "203.0.113.7") == {}
+    assert not NoticeEntry.objects.exists()
+    assert not NoticePreferences.objects.exists()
     now_held = dict(Entry.objects.values_list("id", "data"))
     assert all(bytes(now_held[pk]) == bytes(data) for pk, data in sealed_before)
     export(tmp_path / "after", with_payloads=True)
@@ -347,6 +364,7 @@ def test_only_the_sealer_calls_the_functions(role: str, world: World) -> None:
     for call in (
         "audit_erase(gen_random_uuid(), '{}', '{}', '{}', '[]')",
         f"approvals_erase_person({world.bob.pk}, '{{}}')",
+        f"approvals_erase_notices({world.bob.pk})",
     ):
         with as_role(role) as raw, pytest.raises(psycopg.errors.InsufficientPrivilege):
             raw.execute(f"SELECT {call}")

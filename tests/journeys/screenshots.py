@@ -32,6 +32,9 @@ class View(NamedTuple):
     follow: str = ""
 
 
+#: A request that nobody sent.
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
 #: The link on one's own page to what one holds now.
 HELD = "article a[href^='/requests/']"
 
@@ -50,9 +53,11 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("held", "/", follow=HELD),
         View("catalogue", "/catalogue/"),
         View("catalogue-none", "/catalogue/?q=qqqq"),
+        View("favourites-none", "/catalogue/?kind=favourites"),
         View("asking", "/catalogue/", follow="a[href^='/requests/new/']"),
         View("inbox-empty", "/inbox/"),
         View("decided-empty", "/inbox/decided/"),
+        View("notices", "/notices/"),
         View("settings", "/settings/"),
         View("password", "/accounts/password/change/"),
         View("sign-out", "/accounts/logout/"),
@@ -64,9 +69,13 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "bob": (
         View("inbox", "/inbox/"),
         View("inbox-reading", "/inbox/", follow="a.item"),
+        View("inbox-filtered", "/inbox/?risk=high"),
+        View("bulk-none", f"/inbox/bulk/?verdict=deny&pick={NOBODY}~1"),
         View("decided", "/inbox/decided/"),
+        View("notices-approver", "/notices/"),
     ),
     "dora": (
+        View("reviews", "/reviews/"),
         View("reports", "/reports/"),
         View("report", "/reports/who-had-access/"),
         View("report-none", "/reports/who-had-access/?from=2020-01-01&to=2020-01-02"),

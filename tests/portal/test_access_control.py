@@ -73,6 +73,16 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "request_decide": {"POST": (302, 404, 403, 302, 403, 403, 403)},
     "inbox": READ_BY_ALL,
     "inbox_decided": READ_BY_ALL,
+    "inbox_bulk": {"GET": (302, *(400,) * 6), "POST": (302, *(400,) * 6)},  # nothing is selected
+    "view_save": {"POST": (302,) * 7},
+    "view_remove": {"POST": (302, *(404,) * 6)},  # there is none of that number
+    "star": {"POST": (302, *(404,) * 6)},  # there is no such entitlement
+    "notices": READ_BY_ALL,
+    "notice_count": READ_BY_ALL,
+    "notices_read": {"POST": (302,) * 7},
+    "notice": {"GET": (302, *(404,) * 6)},  # there is none of that number
+    "notice_read": {"POST": (302, *(404,) * 6)},
+    "settings_notices": {"POST": (302, *(400,) * 6)},  # nothing was chosen
     "reports": READ_BY_AUDITORS,
     "report": READ_BY_AUDITORS,
     "report_csv": READ_BY_AUDITORS,
@@ -91,6 +101,12 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "drift": READ_BY_AUDITORS,
     "drift_look": {"POST": (302, 403, 403, 403, 403, 403, 404)},  # there is none of that number
     "drift_keep": {"POST": (302, 403, 403, 403, 403, 404, 404)},  # there is none
+    "reviews": READ_BY_ALL,
+    "review_decide": {"POST": (302, *(400,) * 6)},  # nothing is chosen
+    "review_start": {"POST": (302, 403, 403, 403, 403, 400, 403)},  # it has no name
+    "review": {"GET": (302, 403, 403, 403, 403, 404, 404)},  # there is none
+    "review_sign_off": {"POST": (302, 403, 403, 403, 403, 404, 403)},
+    "review_cancel": {"POST": (302, 403, 403, 403, 403, 404, 403)},
     "audit": READ_BY_AUDITORS,
     "audit_log": READ_BY_AUDITORS,
     "audit_leaf": {"GET": (302, 403, 403, 403, 403, 404, 404)},  # there is none: nothing is sealed
@@ -169,7 +185,7 @@ def address(url: Url, case: Case, *, request_id: uuid.UUID | None = None) -> str
         "uidb36": "1", "content_type_id": "1", "app_label": "approvals", "url": "nothing",
         "erasure_id": str(uuid.UUID(int=0)), "log_id": "1", "leaf": "0", "part": "proof",
         "path": "0/000.p/1", "log": "0123abcd", "key_id": "1",
-        "resource_id": "0", "finding_id": "0",
+        "resource_id": "0", "finding_id": "0", "notice_id": "0", "campaign_id": str(uuid.UUID(int=0)), "view_id": "0",
     }  # fmt: skip
     path = re.sub(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)", lambda m: values[m[1]], url.route)
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda m: values[m[1]], path)

@@ -1,10 +1,13 @@
 """The catalogue: what it lists, for whom, and why not."""
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from approvals.models import Entitlement, Resource
+from approvals.models import Entitlement, Favourite, Group, Membership, Resource, User
+from approvals.selectors import clock
 from tests.world import World
 
 
@@ -116,7 +119,88 @@ def test_few_queries_for_many_things(
             resource=world.resource, name=f"more-{number}", risk="low", policy=world.read.policy
         )
     world.ask()
+    colleagues_ask(world, world.own)
     client.force_login(world.alice)
-    client.get("/catalogue/")
-    with django_assert_max_num_queries(12):
+    assert "People like you" in client.get("/catalogue/").content.decode()
+    with django_assert_max_num_queries(15):
         client.get("/catalogue/")
+
+
+def colleagues_ask(world: World, what: Entitlement, *, count: int = 2) -> list[User]:
+    """Let that many people of alice's group ask for something."""
+    found = []
+    for number in range(count):
+        person = User.objects.create_user(f"peer{number}", f"peer{number}@example.com")
+        Membership.objects.create(person=person, group=Group.objects.get(name="eng"))
+        world.ask(by=person, what=what, ticket="X-1")
+        found.append(person)
+    return found
+
+
+def alike(client: Client) -> list[tuple[int, int]]:
+    rows = client.get("/catalogue/").context["alike"]
+    return [(item.entitlement.pk, item.people) for item in rows]
+
+
+def test_what_people_of_ones_group_ask_for_is_suggested(client: Client, world: World) -> None:
+    colleagues_ask(world, world.own)
+    client.force_login(world.alice)
+    assert alike(client) == [(world.own.pk, 2)]
+    assert "2 people like you ask for it." in _page(client)
+    assert client.get("/catalogue/", {"q": "owner"}).context["alike"] == []
+
+
+def test_one_persons_asking_is_told_to_nobody(client: Client, world: World) -> None:
+    colleagues_ask(world, world.own, count=1)
+    client.force_login(world.alice)
+    assert alike(client) == []
+
+
+def test_what_one_asked_for_or_may_not_ask_for_is_not_suggested(
+    client: Client, world: World
+) -> None:
+    people = colleagues_ask(world, world.own)
+    for person in people:
+        person.manager = world.bob
+        person.save()
+    world.ask(what=world.own, ticket="X-1")
+    client.force_login(world.alice)
+    assert alike(client) == []
+    client.force_login(world.mallory)  # has the same manager, but is in no group
+    assert alike(client) == []
+
+
+def test_what_was_asked_for_long_ago_is_not_suggested(client: Client, world: World) -> None:
+    for number in range(2):
+        person = User.objects.create_user(f"old{number}", f"old{number}@example.com")
+        Membership.objects.create(person=person, group=Group.objects.get(name="eng"))
+        world.ask(by=person, what=world.read, now=clock.now() - timedelta(days=91))
+    client.force_login(world.alice)
+    assert alike(client) == []
+
+
+def test_a_star_makes_a_favourite_and_takes_it_away(client: Client, world: World) -> None:
+    client.force_login(world.alice)
+    for _ in range(2):  # again changes nothing
+        response = client.post("/catalogue/star/", {"entitlement": world.own.pk, "on": "1"})
+        assert response.status_code == 302
+    assert Favourite.objects.get().person == world.alice
+    response = client.get("/catalogue/", {"kind": "favourites"})
+    assert [item.entitlement.pk for item in response.context["items"]] == [world.own.pk]
+    client.force_login(world.bob)
+    assert "No favourites yet." in _page(client, kind="favourites")
+    client.post("/catalogue/star/", {"entitlement": world.own.pk, "on": "0"})
+    assert Favourite.objects.count() == 1  # bob's star is not alice's
+    client.force_login(world.alice)
+    answer = client.post(
+        "/catalogue/star/", {"entitlement": world.own.pk, "on": "0", "place": "again"},
+        headers={"HX-Request": "true"},
+    )  # fmt: skip
+    assert f'id="star-again-{world.own.pk}"' in answer.content.decode()
+    assert not Favourite.objects.exists()
+
+
+@pytest.mark.parametrize("wanted", ["", "0", "x", "9" * 30, "a/b", "\0"])
+def test_a_star_for_nothing_is_404(client: Client, world: World, wanted: str) -> None:
+    client.force_login(world.alice)
+    assert client.post("/catalogue/star/", {"entitlement": wanted}).status_code == 404

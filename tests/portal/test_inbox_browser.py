@@ -1,6 +1,7 @@
 """The inbox in a real browser: its keys, its phone layout, and texts that try to be code."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -106,7 +107,7 @@ def test_keys_move_deny_and_approve(noop: Any, desk: Desk) -> None:
 def test_enter_without_a_choice_sends_nothing(noop: Any, desk: Desk) -> None:
     page = desk.sit(two_requests().bob)
     page.goto("/inbox/")
-    page.keyboard.press("/")
+    page.keyboard.press("c")
     page.keyboard.type("hm")
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "approve"
@@ -160,4 +161,102 @@ def test_no_text_runs_as_code_on_any_of_the_pages(noop: Any, desk: Desk) -> None
         page.goto(address, wait_until="networkidle")
         assert page.locator("main img, main script, main svg[onload]").count() == 0, address
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
+    assert desk.complaints == []
+
+
+def test_keys_select_and_bulk_shows_once_then_tells_of_each(noop: Any, desk: Desk) -> None:
+    page = desk.sit(two_requests().bob)
+    page.goto("/inbox/")
+    assert not page.get_by_role("button", name="Approve selected").is_visible()
+    page.keyboard.press("x")
+    page.get_by_role("button", name="Approve 1 selected…").wait_for()
+    assert all(
+        re.fullmatch(r"(escalates in )?\d+ s", due)
+        for due in page.locator(".due").all_text_contents()
+    )
+    page.keyboard.press("j")  # replaces the board; what is selected stays
+    page.wait_for_url("**request=*")
+    page.wait_for_function("document.querySelectorAll('[data-pick]:checked').length === 1")
+    page.keyboard.press("x")
+    page.get_by_role("button", name="Approve 2 selected…").wait_for()
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelectorAll('[data-pick]:checked').length === 0")
+    for box in page.locator("[data-pick]").all():
+        box.check()
+    page.keyboard.press("d")
+    page.wait_for_url("**/inbox/bulk/**")
+    assert "Deny 2 requests" in page.inner_text("h1")
+    assert not Decision.objects.exists()
+    page.get_by_label("One comment for all of them").fill("Use the view.")
+    page.keyboard.press("Enter")
+    page.get_by_text("2 of 2 decided").wait_for()
+    verdicts = Decision.objects.order_by("id").values_list("verdict", "comment")
+    assert list(verdicts) == [("deny", "Use the view.")] * 2
+    page.get_by_role("link", name="Back to the inbox").click()
+    page.get_by_text("Nothing waits for you.").wait_for()
+    assert desk.complaints == []
+
+
+def test_the_list_of_keys_opens_and_lets_no_key_through(noop: Any, desk: Desk) -> None:
+    page = desk.sit(two_requests().bob)
+    page.goto("/inbox/")
+    page.keyboard.press("?")
+    page.get_by_role("dialog", name="Keys of the inbox").wait_for()
+    page.keyboard.press("x")
+    page.keyboard.press("n")
+    page.keyboard.press("a")
+    assert page.url.endswith("/inbox/")
+    assert page.locator("[data-pick]:checked").count() == 0
+    page.keyboard.press("?")
+    page.get_by_role("dialog").wait_for(state="hidden")
+    page.get_by_role("button", name="all keys").click()
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("dialog").wait_for(state="hidden")
+    assert desk.complaints == []
+
+
+def test_the_slash_filters(noop: Any, desk: Desk) -> None:
+    page = desk.sit(two_requests().bob)
+    page.goto("/inbox/")
+    page.keyboard.press("/")
+    page.keyboard.type("mallo")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**who=mallo*")
+    assert page.locator("[data-item]").count() == 1
+    assert "Mallory" in page.inner_text("[data-item]")
+
+
+def test_single_keys_can_be_off(noop: Any, desk: Desk) -> None:
+    page = desk.sit(two_requests().bob)
+    page.context.add_cookies([{"name": "keys", "value": "off", "url": desk.url}])
+    page.goto("/inbox/")
+    for key in "xad?/c":
+        page.keyboard.press(key)
+    assert page.locator("[data-pick]:checked").count() == 0
+    assert page.evaluate("document.activeElement === document.body")
+    assert not page.get_by_role("dialog").is_visible()
+
+
+def test_bulk_works_without_javascript(noop: Any, desk: Desk) -> None:
+    page = desk.sit(two_requests().bob, java_script_enabled=False)
+    page.goto("/inbox/")
+    for box in page.locator("[data-pick]").all():
+        box.check()
+    page.get_by_role("button", name="Approve selected…").click()
+    page.get_by_role("button", name="Approve 2").click()
+    assert "2 of 2 decided" in page.inner_text("h1")
+    assert Decision.objects.count() == 2
+
+
+def test_a_star_keeps_the_focus(noop: Any, desk: Desk) -> None:
+    world = two_requests()
+    page = desk.sit(world.alice)
+    page.goto("/catalogue/")
+    star = page.get_by_role("button", name="Favourite: orders-db owner").last
+    star.click()
+    page.locator(f"#star-found-{world.own.pk}[aria-pressed=true]").wait_for()
+    assert page.evaluate("document.activeElement.id") == f"star-found-{world.own.pk}"
+    page.get_by_role("link", name="Favourites").click()
+    page.get_by_role("heading", name="Favourites").wait_for()
+    assert page.locator(".ent").count() == 1
     assert desk.complaints == []

@@ -110,7 +110,7 @@ def test_pages_follow_each_other_without_gaps(client: Client, world: World) -> N
     seen = [str(row.record.request_id) for page in (first, second) for row in page.context["rows"]]
     assert seen == made[::-1]
     assert second.context["older"] == ""
-    assert "hx-trigger" not in second.content.decode()
+    assert "data-polls" not in second.content.decode()
 
 
 @pytest.mark.parametrize("cursor", ["x", "2026-01-01~x", "~", "2026-01-01T00:00~" + "0" * 32])
@@ -137,7 +137,7 @@ def test_htmx_gets_only_what_changed(client: Client, world: World) -> None:
 def test_it_stops_asking_when_nothing_can_change(client: Client, world: World) -> None:
     world.decide(world.bob, world.ask(), "deny")
     client.force_login(world.alice)
-    assert "hx-trigger" not in client.get("/").content.decode()
+    assert "data-polls" not in client.get("/").content.decode()
 
 
 def test_it_costs_the_same_however_much_there_is(

@@ -265,7 +265,9 @@ def check_mails(folder: Path, *, killing: float, killed: float) -> None:
         if message["In-Reply-To"] in threads:
             moment = int(path.name.partition("-")[0]) / 1e9
             sent.setdefault(message["Message-ID"], []).append(moment)
-    keys = Notice.objects.filter(request_id__isnull=False).values_list("once_key", flat=True)
+    keys = Notice.objects.filter(request_id__isnull=False, channel="email").values_list(
+        "once_key", flat=True
+    )
     recorded = {notifications._message_id(key) for key in keys}
     assert recorded <= set(sent)
     assert len(recorded) > 2 * SHORT

@@ -1,8 +1,9 @@
-/* Keys of the inbox; all of it can be done with Tab and Enter too. j and k are walked by portal.js. */
+/* Keys and selection of the inbox; all of it can be done with Tab and Enter too. j and k are walked by portal.js. */
 (() => {
   "use strict";
 
   const comment = () => document.getElementById("comment");
+  const board = () => document.getElementById("board");
   let verdict = ""; // what Enter in the comment will send: "approve", "deny" or nothing special
 
   const arm = (name) => {
@@ -12,7 +13,47 @@
     }
   };
 
-  const isTyping = (target) => target.closest("input, textarea, select, [contenteditable]") !== null;
+  const isTyping = (target) => target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]") !== null;
+
+  // -- what is selected stays selected when the board is replaced, unless it changed meanwhile
+  const picked = new Set();
+  const boxes = () => [...document.querySelectorAll("[data-pick]")];
+  const tellPicked = () => {
+    for (const button of document.querySelectorAll("[data-picks]")) {
+      button.textContent = button.dataset.picks.replace("#", picked.size);
+    }
+  };
+  const remember = () => {
+    picked.clear();
+    for (const box of boxes()) if (box.checked) picked.add(box.value);
+    tellPicked();
+  };
+  const restore = () => {
+    for (const box of boxes()) box.checked = picked.has(box.value);
+    remember();
+  };
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-pick]")) remember();
+  });
+  addEventListener("pageshow", remember); // a page that comes back has its boxes as they were
+
+  // -- the list of keys
+  const keys = document.getElementById("keys");
+  keys?.addEventListener("keydown", (event) => {
+    event.stopPropagation(); // behind an open dialog no key does anything
+    if (event.key === "?") keys.close();
+  });
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-opens-keys]")) keys?.showModal();
+    else if (event.target === keys) keys.close(); // beside the dialog
+  });
+
+  // -- with a selection, a and d go to the page that shows what will happen
+  const together = (name) => {
+    if (!picked.size) return false;
+    document.querySelector(`#bulk [value=${name}]`)?.click();
+    return true;
+  };
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -31,39 +72,63 @@
       }
       return;
     }
-    if (isTyping(event.target) || document.body.dataset.keys === "off") return;
+    if (isTyping(event.target)) return;
+    if (event.key === "Escape" && picked.size && !event.target.closest("details[open]")) {
+      picked.clear();
+      restore();
+      return;
+    }
+    if (document.body.dataset.keys === "off") return;
     const field = comment();
     if (event.key === "j" || event.key === "k") {
       if (document.activeElement?.matches("[data-item]:not([aria-current])")) document.activeElement.click();
-    } else if ((event.key === "a" || event.key === "d") && field) {
-      event.preventDefault();
-      arm(event.key === "a" ? "approve" : "deny");
-      field.focus();
-    } else if (event.key === "/" && field) {
+    } else if (event.key === "x") {
+      const item = document.activeElement?.closest(".pick") || document.querySelector("[data-item][aria-current]")?.closest(".pick");
+      const box = item?.querySelector("[data-pick]");
+      if (box) {
+        event.preventDefault();
+        box.click();
+      }
+    } else if (event.key === "a" || event.key === "d") {
+      const name = event.key === "a" ? "approve" : "deny";
+      if (event.repeat || together(name)) {
+        event.preventDefault();
+      } else if (field) {
+        event.preventDefault();
+        arm(name);
+        field.focus();
+      }
+    } else if (event.key === "c" && field) {
       event.preventDefault();
       arm("");
       field.focus();
+    } else if (event.key === "/") {
+      const filter = document.getElementById("filter");
+      if (!filter) return;
+      event.preventDefault();
+      filter.open = true;
+      filter.querySelector("input[name=who]").focus();
     } else if (event.key === "?") {
-      const keys = document.querySelector("details.keys");
-      if (keys) keys.open = !keys.open;
+      event.preventDefault();
+      keys?.showModal();
     }
   });
 
   document.addEventListener("htmx:afterSwap", (event) => {
-    const board = document.getElementById("board");
-    if (!board || event.detail.target.id !== "board") return;
+    if (!board() || event.detail.target.id !== "board") return;
     arm("");
+    restore();
     const count = document.querySelector(".nav .count");
-    const waiting = board.dataset.waiting;
-    if (count && !waiting.endsWith("+")) {
+    const waiting = board().dataset.waiting;
+    if (count && waiting && !waiting.endsWith("+")) {
       count.hidden = waiting === "0";
       const text = [...count.childNodes].find((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
       if (text) text.textContent = waiting;
     }
     // After a decision the button that had the focus is gone: go on with what is shown now.
     if (event.detail.requestConfig.verb === "post") {
-      const wrong = board.querySelector("[aria-invalid=true]");
-      (wrong || document.getElementById("reading") || board.querySelector("h1"))?.focus();
+      const wrong = board().querySelector("[aria-invalid=true]");
+      (wrong || document.getElementById("reading") || board().querySelector("h1"))?.focus();
     }
   });
 })();
