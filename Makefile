@@ -4,7 +4,7 @@
 #   make test     all tests (ARGS="tests/domain -k name" for some)
 #   make check    format, lint, types, layers, templates, migrations, deployment settings
 #   make bench    the measured promises (ONLY=name for one)
-#   make screenshots  pictures of every page in .screenshots/ (ONLY=word for some)
+#   make screenshots  pictures of every page in .screenshots/ (ONLY=word for some; FACES=1 the README's too)
 #   make chaos    everything breaks during thousands of requests; what must hold is checked after (15 min)
 #   make dev      as demo, with error pages and reload
 
@@ -50,7 +50,7 @@ bench: setup-dev
 	@$(PY) -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 screenshots: setup-dev
-	@$(PY) -m tests.journeys.screenshots .screenshots $(if $(ONLY),--only $(ONLY))
+	@$(PY) -m tests.journeys.screenshots .screenshots $(if $(ONLY),--only $(ONLY)) $(if $(FACES),--faces docs/pictures)
 
 chaos: setup-dev
 	@$(PY) -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

@@ -35,6 +35,8 @@ class View(NamedTuple):
 #: A request that nobody sent.
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
+#: The three who use the portal daily, and the page that each begins the day with.
+FACES = {"alice": "my-access", "bob": "inbox", "dora": "reports"}
 #: The link on one's own page to what one holds now.
 HELD = "article a[href^='/requests/']"
 
@@ -100,10 +102,12 @@ VIEWS: dict[str, tuple[View, ...]] = {
 
 
 @contextmanager
-def seat(browser: Browser, demo: Demo, who: str, *, width: int, theme: Theme) -> Iterator[Page]:
+def seat(
+    browser: Browser, demo: Demo, who: str, *, width: int, theme: Theme, scale: float = 1
+) -> Iterator[Page]:
     """Give a page in a browser of that width and theme where `who` is signed in."""
     context = browser.new_context(
-        viewport={"width": width, "height": WIDTHS[width]},
+        viewport={"width": width, "height": WIDTHS[width]}, device_scale_factor=scale,
         color_scheme=theme, has_touch=width < 500, reduced_motion="reduce",
     )  # fmt: skip
     try:
@@ -173,11 +177,25 @@ def take(browser: Browser, demo: Demo, folder: Path, only: str) -> list[str]:
     return wrong
 
 
+def faces(browser: Browser, demo: Demo, folder: Path) -> list[str]:
+    """Write the small pictures of the README, one for each of the three; return what is wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wrong: list[str] = []
+    for who, name in FACES.items():
+        view = next(view for view in VIEWS[who] if view.name == name)
+        with seat(browser, demo, who, width=1280, theme="light", scale=0.75) as page:
+            wrong += opened(page, demo, view)
+            page.wait_for_timeout(1_000)  # what the page loads by itself
+            page.screenshot(path=folder / f"{name}.jpg", type="jpeg", quality=80)
+    return wrong
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Take the pictures, and return the exit status."""
     parser = argparse.ArgumentParser(description="Write a picture of every page.")
     parser.add_argument("folder", nargs="?", type=Path, default=Path(".screenshots"))
     parser.add_argument("--only", default="", help="a word in the picture's name")
+    parser.add_argument("--faces", type=Path, help="where the README's small pictures go")
     parser.add_argument("--url", default="", help="a demo that runs already")
     options = parser.parse_args(arguments)
     path = chromium()
@@ -189,9 +207,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.url:
             demo = Demo(Path(scratch), {"WEB_URL": options.url})
             wrong = take(browser, demo, options.folder, options.only)
+            wrong += faces(browser, demo, options.faces) if options.faces else []
         else:
             with started(Path(scratch)) as demo:
                 wrong = take(browser, demo, options.folder, options.only)
+                wrong += faces(browser, demo, options.faces) if options.faces else []
         browser.close()
     for line in wrong:
         sys.stderr.write(f"{line}\n")
