@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from django.db import connection
 
-from approvals import handlers, tasks
+from approvals import abreast, handlers, tasks
 from approvals.directory.models import Group, Membership, User
 from approvals.models import Entitlement, OutboxItem, Policy, Resource
 from approvals.selectors import clock
@@ -169,6 +169,7 @@ def test_a_beat_that_lost_its_lock_does_not_lead() -> None:
     assert leads == bool(row[0])
 
 
+@pytest.mark.django_db(transaction=True)
 def test_work_at_a_dead_target_does_not_hold_up_another_target(world: World, noop: Noop) -> None:
     policy = world.read.policy
     dead = Resource.objects.create(name="dead-db", connector="noop", owner=world.carol)
@@ -186,7 +187,7 @@ def test_work_at_a_dead_target_does_not_hold_up_another_target(world: World, noo
         grants.end(actor=world.dan, request_id=row.request_id, now=clock.now())
     grants.end(actor=world.alice, request_id=mine.request_id, now=clock.now())
     started = time.time()
-    handlers.work("provisioning")
+    abreast.provision()
     done = [c for c in noop.calls("revoke") if c["stage"] == "done" and c["login"] == "alice"]
     assert done[0]["at"] - started < 1.0
     assert OutboxItem.objects.filter(topic="grant.withdraw").count() == 48
