@@ -30,9 +30,9 @@ FROM json_to_recordset(%s::json) AS d(
     topic text, lane text, target text, key text, payload jsonb, not_before timestamptz)
 RETURNING id
 """
+# Picked once, before the update: as its subquery they could be picked again, beyond the limit.
 _CLAIM = """
-UPDATE approvals_outboxitem SET leased_until = %(until)s, attempts = attempts + 1
-WHERE id IN (
+WITH picked AS MATERIALIZED (
     SELECT o.id FROM approvals_outboxitem o
     WHERE o.lane = %(lane)s AND o.not_before <= %(now)s
       AND (o.leased_until IS NULL OR o.leased_until <= %(now)s)
@@ -40,7 +40,9 @@ WHERE id IN (
             SELECT FROM approvals_outboxitem earlier
             WHERE earlier.key = o.key AND earlier.key <> '' AND earlier.id < o.id))
     ORDER BY o.not_before, o.id LIMIT %(limit)s FOR UPDATE OF o SKIP LOCKED)
-RETURNING id, topic, lane, target, key, payload, not_before, leased_until, attempts,
+UPDATE approvals_outboxitem o SET leased_until = %(until)s, attempts = attempts + 1
+FROM picked WHERE o.id = picked.id
+RETURNING o.id, topic, lane, target, key, payload, not_before, leased_until, attempts,
     first_failed_at, last_error, created_at
 """
 _CLAIM_OF_TARGET = _CLAIM.replace("WHERE o.lane", "WHERE o.target = %(target)s AND o.lane")

@@ -18,9 +18,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Start Debian's chromium; without it the journeys are skipped, but never in CI."""
+    """Start Debian's chromium; without it the journeys are skipped, but never in CI.
+
+    Closed with the journeys: its event loop would forbid later tests the database.
+    """
     path = chromium()
     if path is None:
         message = "no chromium here: install Debian's package `chromium`, or set CHROMIUM to one"

@@ -32,7 +32,7 @@ def approve(page: Page, demo: Demo, request_id: str) -> None:
     page.goto(f"{demo.url}/inbox/?request={request_id}")
     expect(page.get_by_text("Reprocess a stuck refund.")).to_be_visible()
     page.get_by_role("button", name=re.compile("^Approve")).click()
-    expect(page.get_by_role("status").first).to_contain_text("Approved")
+    expect(page.get_by_role("status").filter(has_text="Approved").first).to_be_visible()
 
 
 def as_alice(demo: Demo) -> psycopg.Connection[tuple[object, ...]]:

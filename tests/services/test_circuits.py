@@ -8,7 +8,7 @@ import pytest
 
 from approvals import abreast, handlers
 from approvals.models import AccessRequest, Circuit, Entitlement, GrantEvent, OutboxItem, Resource
-from approvals.outbox import circuits
+from approvals.outbox import circuits, queue
 from approvals.selectors import clock
 from approvals.services import grants, overdue, requests
 from tests.connectors.noop import Noop
@@ -89,6 +89,15 @@ def test_one_probe_after_the_pause_and_all_at_once_when_it_succeeds(
     assert not Circuit.objects.exists()
     work()
     assert {world.newest(row).state for row in [first, *others]} == {"active"}
+
+
+def test_a_claim_is_never_more_than_its_limit(world: World, noop: Noop) -> None:
+    rows = [world.ask(by=who, what=world.read) for who in (world.alice, world.carol, world.dan)]
+    for _ in range(12):  # statements are planned in another way once they were run often
+        claimed = queue.claim(lane="provisioning", limit=1, now=clock.now(), target="orders-db")
+        assert len(claimed) == 1
+        queue.postpone(claimed[0], until=clock.now())
+    assert len(rows) == OutboxItem.objects.filter(target="orders-db").count()
 
 
 def test_one_access_that_fails_while_others_work_opens_nothing(world: World, noop: Noop) -> None:
