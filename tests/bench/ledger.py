@@ -89,6 +89,7 @@ def _writes(ground: Ground, *, quick: bool) -> list[Row]:
                         time.sleep(2)
                         _measure(ground, sides[turn], logged, seconds)
                 else:
+                    time.sleep(2)  # as the other side has it
                     _measure(ground, sides[turn], bare, seconds)
     with_, without = sides["logged"], sides["bare"]
     pairs = [mine / its for mine, its in zip(with_.rates, without.rates, strict=True)]
