@@ -46,7 +46,8 @@ def main(lock: str) -> int:
         return 0
     say(f"Installing what {lock} names into {VENV} (once).")
     command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
-    command += ["--no-warn-script-location", "--require-hashes", "-r", lock]
+    # The lock is whole, so nothing is resolved: pip would look for `name[extra]` beyond it.
+    command += ["--no-warn-script-location", "--no-deps", "--require-hashes", "-r", lock]
     environment = dict(os.environ, PIP_USER="0", PIP_REQUIRE_VIRTUALENV="0")
     if subprocess.call(command, env=environment) != 0:
         return refuse("pip could not install the packages, see above.")

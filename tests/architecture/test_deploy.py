@@ -212,7 +212,7 @@ def test_the_image_runs_without_root_installs_by_hash_and_asks_healthz() -> None
     last = max(number for number, (name, _) in enumerate(given) if name == "FROM")
     assert [name for name, _ in given].count("FROM") == 2
     assert ("USER", "10001") in given[last:]
-    assert any("--require-hashes -r requirements.lock" in rest for _, rest in given)
+    assert any("--no-deps --require-hashes -r requirements.lock" in rest for _, rest in given)
     assert any("collectstatic" in rest for _, rest in given)
     final = dict(given[last:])
     assert "deploy/healthcheck.py" in final["HEALTHCHECK"]

@@ -57,6 +57,18 @@ def test_the_top_level_has_nothing_else() -> None:
     assert found - TOP == set()
 
 
+def test_the_locks_are_whole() -> None:
+    """They're installed without resolving, so a package that a lock lacks shows only here."""
+    told = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
 def test_the_import_contracts_hold() -> None:
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
