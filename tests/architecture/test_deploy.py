@@ -2,7 +2,6 @@
 
 import http.server
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from gunicorn.config import Config  # type: ignore[import-untyped]
 from jitportal import env
 from jitportal.embedded import binaries, demo
 from jitportal.embedded.postgres import Cluster
+from tests.programs import require
 
 ROOT = Path(settings.BASE_DIR)
 DEPLOY = ROOT / "deploy"
@@ -143,9 +143,7 @@ def test_mail_gives_way() -> None:
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     """Where systemd is: programs are looked for where this machine has them."""
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        pytest.skip("systemd-analyze is not installed here: on Debian, apt install systemd")
+    program = require("systemd-analyze", package="systemd")
     for path in (*SERVICES.values(), DEPLOY / "systemd" / "jitportal.target"):
         text = path.read_text().replace(f"{HOME}/.venv", sys.prefix).replace(HOME, str(ROOT))
         (tmp_path / path.name).write_text(text)

@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from audit.domain import checkpoint, cosignature, merkle, note, witness
 from audit.domain.cosignature import Cosigner, CosignerKey
 from audit.domain.lines import Malformed
-from tests.connectors.programs import require
+from tests.programs import require
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from approvals.services import grants
 from tests.chaos.skew import Clock
 from tests.connectors.noop import Noop
 from tests.processes.conftest import Processes, processes, until
+from tests.programs import lacking
 from tests.world import World
 
 __all__ = ["processes", "until"]
@@ -47,7 +48,7 @@ def test_nothing_is_early_or_late_while_the_hosts_clock_jumps(
 ) -> None:
     host = Clock(tmp_path, "host")
     if not host.make():
-        pytest.skip("A C compiler is needed to set a clock off (Debian: gcc).")
+        lacking("A C compiler is needed to set a clock off: on Debian, apt install gcc libc6-dev")
     request = nearly_over(world, seconds=15)
     other = world.ask(what=world.read, by=world.dan, minutes=30)
     pending = world.ask(what=world.write, by=world.dan)
@@ -81,7 +82,7 @@ def test_a_clock_can_be_set_off(tmp_path: Path) -> None:
 
     host = Clock(tmp_path, "host")
     if not host.make():
-        pytest.skip("A C compiler is needed to set a clock off (Debian: gcc).")
+        lacking("A C compiler is needed to set a clock off: on Debian, apt install gcc libc6-dev")
     host.jump(HOUR)
     asks = "import time, datetime; print(time.time(), datetime.datetime.now().timestamp())"
     said = subprocess.run(

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from .programs import require
+from tests.programs import require
 
 HOST = "127.0.0.1"
 SUFFIX = "dc=example,dc=test"

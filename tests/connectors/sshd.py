@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from .programs import require
+from tests.programs import require
 
 HOST = "127.0.0.1"
 ACCOUNT = pwd.getpwuid(os.geteuid()).pw_name

@@ -21,7 +21,7 @@ from approvals.management.demo_world import bastion as world
 from jitportal.embedded import bastion, server
 from jitportal.embedded.supervisor import Supervisor
 from jitportal.embedded.terminal import Terminal
-from tests.connectors.programs import require
+from tests.programs import require
 
 (SSH,) = CONNECTORS
 

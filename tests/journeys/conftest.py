@@ -1,12 +1,12 @@
 """The demo as a newcomer starts it, and a real browser to use it with."""
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.journeys.running import FLAGS, Demo, chromium, started
+from tests.programs import lacking
 
 __all__ = ["Demo", "SignIn"]
 
@@ -26,10 +26,7 @@ def browser() -> Iterator[Browser]:
     """
     path = chromium()
     if path is None:
-        message = "no chromium here: install Debian's package `chromium`, or set CHROMIUM to one"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        lacking("no chromium here: install Debian's package `chromium`, or set CHROMIUM to one")
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield found

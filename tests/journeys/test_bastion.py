@@ -7,8 +7,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.connectors.programs import require
 from tests.journeys.conftest import Demo, SignIn
+from tests.programs import require
 
 REASON = "Restart the stuck worker of staging."
 

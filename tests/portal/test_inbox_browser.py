@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from approvals.models import Decision, Group, Membership, User
 from approvals.selectors import clock
 from tests.portal.test_inbox import XSS
+from tests.programs import lacking
 from tests.world import World, build
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,10 +25,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
 def chromium() -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
-        message = "no chromium here: install Debian's package `chromium`, or set CHROMIUM to one"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        lacking("no chromium here: install Debian's package `chromium`, or set CHROMIUM to one")
     # Playwright runs a loop in this thread, which Django would take for an async caller.
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")

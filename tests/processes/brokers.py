@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jitportal.embedded import account, children
-from tests.connectors.programs import require
+from tests.programs import require
 
 HOST = "127.0.0.1"
 _START_SECONDS = 60.0

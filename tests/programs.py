@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -13,16 +14,19 @@ _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def require(program: str, *, package: str) -> Path:
-    """Return the path of `program`, or skip the test, naming the Debian package that brings it.
-
-    In continuous integration (`CI` is set) a missing program fails the test instead: there nobody
-    reads what was skipped.
-    """
+    """Return the path of `program`, or skip the test, naming the Debian package that brings it."""
     folders = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS))
     found = shutil.which(program, path=folders)
     if found is None:
-        sentence = f"{program} is not installed here: on Debian, apt install {package}"
-        if os.environ.get("CI"):
-            pytest.fail(sentence)
-        pytest.skip(sentence)
+        lacking(f"{program} is not installed here: on Debian, apt install {package}")
     return Path(found)
+
+
+def lacking(sentence: str) -> NoReturn:
+    """Skip the test for want of something that the sentence names.
+
+    In continuous integration (`CI` is set) it fails instead: there nobody reads what was skipped.
+    """
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
