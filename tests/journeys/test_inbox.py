@@ -27,7 +27,9 @@ def test_a_manager_decides_on_several_at_once(demo: Demo, browser: Browser, widt
         expect(page.get_by_role("dialog")).to_be_visible()
         assert findings(page, name="keys") == []
         page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_be_hidden()
         page.keyboard.press("x")
+        expect(page.locator("[data-pick]")).to_be_checked()
         assert findings(page, name="selected") == []
         page.keyboard.press("d")
         page.wait_for_url("**/inbox/bulk/**")
