@@ -9,7 +9,7 @@ def reference_of(model: str, object_id: str) -> str:
     """Return the reference of the request that an object of the log belongs to; "" for others."""
     from approvals.models.request import reference
 
-    if model not in {"request", "decision", "grant_event"}:
+    if model not in {"request", "decision", "grant_event", "request_handover"}:
         return ""
     try:
         return reference(UUID(object_id.partition(".")[0]))

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from approvals.models import OutboxItem
 from approvals.outbox import circuits, queue
+from approvals.reports import sending
 from approvals.selectors import clock
 from approvals.services import (
     digests,
@@ -96,6 +97,7 @@ HANDLERS: dict[str, Handler] = {
     "ledger.mail": each(ledger_mail.send, atomic=False),
     "ledger.alarm": each(ledger_watch.send, atomic=False),
     "review.notice": each(review_notices.send, atomic=False),
+    "report.run": each(sending.send, atomic=False),
     "grant.start": each(_start, atomic=True),
     "grant.ready": together(provisioning.ready),
     "grant.apply": together(provisioning.apply),

@@ -11,6 +11,7 @@ from django.core.management import call_command
 
 from approvals import abreast, handlers
 from approvals.outbox import queue
+from approvals.reports import schedules
 from approvals.selectors import clock, due
 from approvals.services import (
     asked,
@@ -178,6 +179,12 @@ def watch_pulse(lane: str) -> None:
 def advance_reviews() -> None:
     """Settle access reviews that are due, and remind those who have not decided."""
     reviews.advance(now=clock.now())
+
+
+@shared_task(name="reports.start")
+def start_reports() -> None:
+    """Begin the runs of scheduled reports whose moment has come; the lane makes and mails them."""
+    schedules.start_due(now=clock.now())
 
 
 @shared_task(name="targets.observe")

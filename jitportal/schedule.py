@@ -38,6 +38,8 @@ LATE_EVERY = timedelta(seconds=30)
 MAIL_LOOK_EVERY = timedelta(minutes=10)
 #: How often is looked which targets are to be compared with what was granted.
 OBSERVE_LOOK_EVERY = timedelta(minutes=1)
+#: How often is looked which scheduled reports are due.
+REPORTS_LOOK_EVERY = timedelta(minutes=1)
 #: How long after beat's start outside holders are asked for the first time.
 HOLD_FIRST = timedelta(seconds=20)
 
@@ -199,6 +201,11 @@ def entries() -> dict[str, dict[str, Any]]:
             "task": "reviews.advance",
             "schedule": crontab(minute="7"),
             "options": {"queue": "notices"},
+        },
+        "reports": {
+            "task": "reports.start",
+            "schedule": Every(REPORTS_LOOK_EVERY, first=HOLD_FIRST),
+            "options": {"queue": "notices", "expires": EXPIRES_SECONDS},
         },
         "repair-index": {
             "task": "index.repair",

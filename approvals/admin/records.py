@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.timesince import timesince
 
+from approvals.admin.configuration import AnyModelForm, ConfigurationAdmin
 from approvals.models import (
     AccessRequest,
     Decision,
@@ -19,6 +20,13 @@ from approvals.models import (
     Notice,
     OutboxItem,
     ReportExport,
+    ReportRun,
+    ReportSchedule,
+    RequestHandover,
+    RequestMessage,
+    ReviewCampaign,
+    ReviewDecision,
+    ReviewItem,
     SignIn,
 )
 from approvals.selectors import clock
@@ -111,6 +119,26 @@ class DecisionAdmin(RecordAdmin):
     search_help_text = "A request's id, whole."
 
 
+@admin.register(RequestHandover)
+class RequestHandoverAdmin(RecordAdmin):
+    """Who gave their place on a request to whom, and why."""
+
+    list_display = (
+        "occurred_at", "giver_name", "taker_name", "level_name", "comment", "request_page",
+    )  # fmt: skip
+    search_fields = ("request_id__exact",)
+    search_help_text = "A request's id, whole."
+
+
+@admin.register(RequestMessage)
+class RequestMessageAdmin(RecordAdmin):
+    """What approvers asked, and what was answered."""
+
+    list_display = ("occurred_at", "actor_name", "kind", "number", "text", "request_page")
+    search_fields = ("request_id__exact",)
+    search_help_text = "A request's id, whole."
+
+
 @admin.register(GrantEvent)
 class GrantEventAdmin(RecordAdmin):
     """What was tried at targets."""
@@ -139,6 +167,27 @@ class SignInAdmin(RecordAdmin):
     search_help_text = "A login name or an address, whole."
 
 
+@admin.register(ReportSchedule)
+class ReportScheduleAdmin(RecordAdmin, ConfigurationAdmin):
+    """Who gets which report when, with its history. Its owner changes it in the portal."""
+
+    # Nothing is changed here, so nobody is asked why.
+    form = AnyModelForm  # type: ignore[assignment]
+    list_display = ("name", "report", "owner", "frequency", "format", "next_at", "is_paused")
+    search_fields = ("name", "owner__username__exact")
+    search_help_text = "A part of the name, or its owner's login name, whole."
+
+
+@admin.register(ReportRun)
+class ReportRunAdmin(RecordAdmin):
+    """What became of scheduled reports."""
+
+    list_display = ("planned_at", "schedule_name", "event", "rows", "owner_name", "reason")
+    list_filter: ClassVar = ["event"]
+    search_fields = ("run_id__exact", "owner__username__exact")
+    search_help_text = "A run's id or its owner's login name, whole."
+
+
 @admin.register(ReportExport)
 class ReportExportAdmin(RecordAdmin):
     """Which reports were taken away as files."""
@@ -146,6 +195,45 @@ class ReportExportAdmin(RecordAdmin):
     list_display = ("occurred_at", "actor_name", "title", "rows", "format", "checkpoint_size")
     search_fields = ("actor__username__exact",)
     search_help_text = "A login name, whole."
+
+
+@admin.register(ReviewCampaign)
+class ReviewCampaignAdmin(RecordAdmin):
+    """Access reviews: opened, then signed off or cancelled."""
+
+    list_display = (
+        "__str__",
+        "occurred_at",
+        "event",
+        "scope_name",
+        "items",
+        "due_at",
+        "actor_name",
+    )
+    list_filter: ClassVar = ["event"]
+    search_fields = ("campaign_id__exact", "name__iexact")
+    search_help_text = "A campaign's id or name, whole."
+
+
+@admin.register(ReviewItem)
+class ReviewItemAdmin(RecordAdmin):
+    """What each review pinned, and who was asked about it."""
+
+    list_display = ("occurred_at", "subject_name", "access_name", "reviewer_name", "request_page")
+    search_fields = ("campaign_id__exact", "item_id__exact", "request_id__exact")
+    search_help_text = "The id of a campaign, an item or a request, whole."
+    readonly_fields = ("request_page",)
+
+
+@admin.register(ReviewDecision)
+class ReviewDecisionAdmin(RecordAdmin):
+    """What was decided about each item, by whom and why."""
+
+    list_display = ("occurred_at", "actor_name", "verdict", "reason", "seconds", "request_page")
+    list_filter: ClassVar = ["verdict"]
+    search_fields = ("campaign_id__exact", "item_id__exact", "request_id__exact")
+    search_help_text = "The id of a campaign, an item or a request, whole."
+    readonly_fields = ("request_page",)
 
 
 class StuckFilter(AnyFilter):

@@ -16,11 +16,15 @@ from typing import Literal
 from approvals.domain import chain as chains
 from approvals.domain.chain import Chain, Level, Source
 from approvals.domain.facts import Directory, Parties, PersonKey
+from approvals.domain.handing_over import MOST, Handover, lines, place_of, seated
 
 State = Literal["pending", "approved", "denied", "lapsed"]
 Verdict = Literal["approve", "deny"]
 Refusal = Literal[
     "settled", "lapsed", "self_decision", "inactive", "already_voted", "not_an_approver"
+]
+NoTaker = Literal[
+    "too_many", "taker_concerned", "taker_inactive", "taker_voted", "taker_asked", "taker_gave"
 ]
 
 
@@ -62,6 +66,8 @@ class Progress:
     reminders: tuple[datetime, ...]
     next_reminder_at: datetime | None
     """The first reminder after this moment, if one comes before `due_at`."""
+    handovers: tuple[Handover, ...] = ()
+    """All of the request, of any level, in order of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +112,17 @@ def _reminded(level: Level, opened_at: datetime, *, until: datetime) -> Iterator
             yield at
 
 
-def replay(chain: Chain, votes: Sequence[Vote], *, opened_at: datetime, now: datetime) -> Progress:
+def replay(
+    chain: Chain,
+    votes: Sequence[Vote],
+    *,
+    opened_at: datetime,
+    now: datetime,
+    handovers: Sequence[Handover] = (),
+) -> Progress:
     """Return where a request stands at `now`, from its accepted votes in their order.
+
+    `handovers` move no due moment and no level; they say who may decide.
 
     Time never runs backwards on a request: a vote counts at its own moment or that of the vote
     before it, whichever is later, and `now` is never before the last vote. To ask about the
@@ -161,6 +176,7 @@ def replay(chain: Chain, votes: Sequence[Vote], *, opened_at: datetime, now: dat
         settled_at=None,
         reminders=tuple(reminders),
         next_reminder_at=next((x for x in stage.reminders(level.remind) if x > moment), None),
+        handovers=tuple(handovers),
     )
 
 
@@ -189,25 +205,50 @@ def electorate(
 
     Never the requester, the subject, the inactive, or anyone whose vote counts already.
     Fallback sources and then the last resort fill up, one at a time, only while fewer people
-    than missing votes remain.
+    than missing votes remain. Where somebody handed their place over, the taker is there instead.
     """
+    return _places(chain, progress, parties, directory)[1]
+
+
+def giving(
+    chain: Chain, progress: Progress, parties: Parties, directory: Directory, giver: PersonKey
+) -> PersonKey:
+    """Return whose place somebody who may decide now would hand over: theirs, or one they got."""
+    places, _ = _places(chain, progress, parties, directory)
+    assert progress.level is not None, "nobody has a place on what is settled"
+    given = lines(progress.handovers, level=progress.level, places=places)
+    return place_of(giver, given, places)
+
+
+def _places(
+    chain: Chain, progress: Progress, parties: Parties, directory: Directory
+) -> tuple[set[PersonKey], frozenset[PersonKey]]:
+    """Return whom the chain asks by itself, able or not, and who may decide in their places."""
     if progress.state != "pending" or progress.level is None:
-        return frozenset()
+        return set(), frozenset()
     level = chain.levels[progress.level - 1]
+    number = progress.level
     out = {parties.requester, parties.subject} | progress.voters
+    places: set[PersonKey] = set()
 
-    def people(source: Source) -> set[PersonKey]:
-        found = chains.resolve(source, parties, directory)
-        return {key for key in found if key not in out and directory.is_active(key)}
+    def able() -> frozenset[PersonKey]:
+        return seated(
+            places,
+            progress.handovers,
+            level=number,
+            voters=progress.voters,
+            may_sit=lambda key: key not in out and directory.is_active(key),
+        )
 
-    able: set[PersonKey] = set()
     for source in _asked(level, progress.escalations):
-        able |= people(source)
+        places |= chains.resolve(source, parties, directory)
+    found = able()
     for source in (*level.fallback, *chain.last_resort):
-        if len(able) >= progress.missing:
+        if len(found) >= progress.missing:
             break
-        able |= people(source)
-    return frozenset(able)
+        places |= chains.resolve(source, parties, directory)
+        found = able()
+    return places, found
 
 
 def _asked(level: Level, escalations: int) -> tuple[Source, ...]:
@@ -239,6 +280,37 @@ def refusal(
     if actor not in electorate(chain, progress, parties, directory):
         return "not_an_approver"
     return None
+
+
+def no_taker(
+    chain: Chain,
+    progress: Progress,
+    parties: Parties,
+    directory: Directory,
+    *,
+    giver: PersonKey,
+    taker: PersonKey,
+    at: datetime,
+) -> NoTaker | None:
+    """Return the first reason why `giver`, who may decide, can't hand over to `taker`; else None.
+
+    None means that with it `taker` may decide at once, and `giver` may not any more.
+    """
+    if progress.level is None or len(progress.handovers) >= MOST:
+        return "too_many"
+    if taker in (parties.requester, parties.subject):
+        return "taker_concerned"
+    if not directory.is_active(taker):
+        return "taker_inactive"
+    if taker in progress.voters:
+        return "taker_voted"
+    if taker in electorate(chain, progress, parties, directory):
+        return "taker_asked"
+    made = Handover(giver=giver, taker=taker, level=progress.level, at=at)
+    after = replace(progress, handovers=(*progress.handovers, made))
+    asked = electorate(chain, after, parties, directory)
+    # Whoever gave their own place away can get it back, but take no other's.
+    return None if taker in asked and giver not in asked else "taker_gave"
 
 
 def who_next(

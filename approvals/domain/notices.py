@@ -65,6 +65,19 @@ SORTS: tuple[Sort, ...] = (
         kinds=("settled", "level_done"),
     ),
     Sort(
+        key="question",
+        title="You are asked something",
+        hint="At least in the digest: a decision on your request waits for your answer.",
+        kinds=("question",),
+        modes=(Mode.NOW, Mode.DIGEST),
+    ),
+    Sort(
+        key="answer",
+        title="Your question was answered",
+        hint="Also where others asked what you are to decide on.",
+        kinds=("answer",),
+    ),
+    Sort(
         key="progress",
         title="Your request escalated",
         hint="Somebody stayed silent, and others are asked now.",
@@ -101,6 +114,13 @@ SORTS: tuple[Sort, ...] = (
         kinds=("failed",),
     ),
     Sort(
+        key="reviews",
+        title="Access reviews",
+        hint="At least in the digest: what you don't judge in time may be removed.",
+        kinds=("review_asked", "review_reminder", "review_ready"),
+        modes=(Mode.NOW, Mode.DIGEST),
+    ),
+    Sort(
         key="alarms",
         title="Alarms",
         hint="For owners and operators. Always at once, in quiet hours too.",
@@ -111,6 +131,10 @@ SORTS: tuple[Sort, ...] = (
 )
 #: Kinds that ask for a decision.
 ASKING = frozenset({"approval_needed", "reminder", "escalated"})
+#: Kinds that ask for something in a review: to decide on items, or to sign it off.
+REVIEW_ASKS = frozenset({"review_asked", "review_reminder", "review_ready"})
+#: Kinds that ask for an answer.
+QUESTIONS = frozenset({"question"})
 #: Kinds that say that what was asked is settled.
 SETTLING = frozenset({"decided", "settled", "level_done"})
 

@@ -6,10 +6,14 @@ from approvals.models.decision import Decision
 from approvals.models.evidence import GrantEvent, Notice
 from approvals.models.export import ReportExport
 from approvals.models.finding import Finding, Observation
+from approvals.models.handing_over import RequestHandover
 from approvals.models.handover import Handover
 from approvals.models.heartbeat import Heartbeat, Incident
+from approvals.models.message import RequestMessage
 from approvals.models.notice_centre import NoticeEntry, NoticePreferences
 from approvals.models.pointer import Asked, CurrentRequest, Waiting
+from approvals.models.repeat import KeyedWrite
+from approvals.models.report_schedule import ReportRun, ReportSchedule, SavedReport
 from approvals.models.request import AccessRequest
 from approvals.models.review import ReviewCampaign, ReviewDecision, ReviewItem, ReviewShown
 from approvals.models.shelf import Favourite, SavedView
@@ -30,6 +34,7 @@ __all__ = [
     "Handover",
     "Heartbeat",
     "Incident",
+    "KeyedWrite",
     "Membership",
     "Notice",
     "NoticeEntry",
@@ -39,11 +44,16 @@ __all__ = [
     "Policy",
     "PublicKey",
     "ReportExport",
+    "ReportRun",
+    "ReportSchedule",
+    "RequestHandover",
+    "RequestMessage",
     "Resource",
     "ReviewCampaign",
     "ReviewDecision",
     "ReviewItem",
     "ReviewShown",
+    "SavedReport",
     "SavedView",
     "SignIn",
     "User",

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from approvals.directory.models import User
 from approvals.domain import durations
 from approvals.domain.refusals import NotFound, Refusal
-from approvals.portal import views
+from approvals.portal import repeats, views
 from approvals.portal.forms import LATER, NOW, OTHER, AskForm
 from approvals.portal.views import PortalRequest
 from approvals.selectors import asking, catalogue, clock, people
@@ -24,6 +24,7 @@ _FIELDS = {"duration": "other", "starts_at": "starts_at", "reason": "reason", "t
 
 
 @views.page("GET", "POST")
+@repeats.once
 def page(request: PortalRequest) -> HttpResponse:
     """Show the form, filled from the link; send it when posted; 400 or 403 with what is wrong."""
     sent = request.method == "POST"

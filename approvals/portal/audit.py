@@ -81,6 +81,8 @@ def _link(request: PortalRequest, entry: history.Entry) -> str:
     """Return where to look further: the request's page, or the record or history in the admin."""
     if entry.request_id is not None:
         return reverse("request", args=[entry.request_id])
+    if entry.campaign_id is not None:
+        return reverse("review", args=[entry.campaign_id])
     if not request.user.is_operator:
         return ""
     if entry.is_record:

@@ -2,21 +2,32 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from approvals.domain.refusals import NotFound, Refusal
+from approvals.domain.refusals import Invalid, NotFound, Refusal
 from approvals.domain.states import State
-from approvals.portal import proofs, views
+from approvals.portal import passing, proofs, repeats, views
 from approvals.portal.views import PortalRequest
 from approvals.selectors import chains, clock, due, timeline
+from approvals.selectors import questions as asked
 from approvals.selectors import requests as reads
 from approvals.selectors.timeline import AccessRequest
-from approvals.services import grants, handover, provisioning, requests
+from approvals.services import grants, handover, provisioning, questions, requests
 from audit.selectors import erasures
+
+
+@dataclass
+class Typed:
+    """A text that was not sent: a question (`to` is 0) or an answer to one, and what is wrong."""
+
+    text: str
+    to: int = 0
+    error: str = ""
 
 
 @views.page("GET")
@@ -37,6 +48,7 @@ def status(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
 
 
 @views.page("POST")
+@repeats.once
 def cancel(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
     """Withdraw a request that is not access yet; otherwise show it and say why not."""
     record = reads.visible(request_id, to=request.user)
@@ -56,6 +68,7 @@ def cancel(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
 
 
 @views.page("POST")
+@repeats.once
 def end(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
     """End active access before its time; otherwise show the request and say why not."""
     record = reads.visible(request_id, to=request.user)
@@ -76,6 +89,67 @@ def end(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
     return _back(request, request_id)
 
 
+@views.page("POST")
+@repeats.once
+def ask(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Put a question to who asked for the access; a refusal shows what was typed again."""
+    record = reads.visible(request_id, to=request.user)
+    typed = Typed(request.POST.get("question", ""))
+    try:
+        questions.ask(actor=request.user, request_id=request_id, text=typed.text, now=clock.now())
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        return _refused(request, record, refusal, typed=typed)
+    messages.success(request, "Your question is sent. You are told when it is answered.")
+    return redirect("request", request_id=request_id)
+
+
+@views.page("POST")
+@repeats.once
+def answer(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Answer a question of an approver; a refusal shows what was typed again."""
+    record = reads.visible(request_id, to=request.user)
+    number = request.POST.get("question", "")
+    is_number = number.isascii() and number.isdigit() and len(number) <= 4
+    typed = Typed(request.POST.get("answer", ""), to=int(number) if is_number else -1)
+    try:
+        questions.answer(
+            actor=request.user,
+            request_id=request_id,
+            question=typed.to,
+            text=typed.text,
+            now=clock.now(),
+        )
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        return _refused(request, record, refusal, typed=typed)
+    messages.success(request, "Your answer is sent to those who decide.")
+    return redirect("request", request_id=request_id)
+
+
+@views.page("POST")
+@repeats.once
+def hand_over(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Give the person's place to another; a refusal shows what was typed again."""
+    record = reads.visible(request_id, to=request.user)
+    seen = request.POST.get("seen_revision", "")
+    is_number = seen.isascii() and seen.isdigit() and len(seen) <= 9
+    typed, made = passing.hand_over(
+        request, request_id, seen_revision=int(seen) if is_number else 0
+    )
+    if made is not None:
+        messages.success(request, passing.said(made))
+        return redirect("request", request_id=request_id)
+    assert typed.refusal is not None
+    record = reads.current(record.request_id)
+    context = _context(request, record) | {"passing": typed}
+    if not (typed.to_error or typed.why_error) or not context["may_decide"]:
+        context["refusal"] = typed.refusal
+    return render(request, "request/page.html", context, status=typed.refusal.status)
+
+
 def _back(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
     """Return to where the button was: My access or the request's own page, nowhere else."""
     if request.POST.get("back") == "my_access":
@@ -83,11 +157,28 @@ def _back(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
     return redirect("request", request_id=request_id)
 
 
-def _refused(request: PortalRequest, record: AccessRequest, refusal: Refusal) -> HttpResponse:
-    """Show the request as it stands by now, with the refusal and its status."""
+def _refused(
+    request: PortalRequest, record: AccessRequest, refusal: Refusal, typed: Typed | None = None
+) -> HttpResponse:
+    """Show the request as it stands by now, with the refusal, its status, and what was typed.
+
+    What is wrong with a text stands beside its field, where there is one still.
+    """
     record = reads.current(record.request_id)
-    context = _context(request, record) | {"refusal": refusal}
+    context = _context(request, record) | {"refusal": refusal, "typed": typed}
+    if typed is not None and isinstance(refusal, Invalid) and _has_field(context, typed):
+        typed.error = refusal.message
+        del context["refusal"]
     return render(request, "request/page.html", context, status=refusal.status)
+
+
+def _has_field(context: dict[str, Any], typed: Typed) -> bool:
+    """Return whether the page has the form that the text was typed in."""
+    found: asked.Conversation = context["conversation"]
+    if typed.to == 0:
+        return bool(context["may_decide"]) and found.takes_questions
+    fields = {each.number for each in found.questions if each.takes_answers}
+    return bool(context["may_answer"]) and found.takes_messages and typed.to in fields
 
 
 def _erased(record: AccessRequest, history: timeline.History) -> Mapping[str, int | None]:
@@ -128,5 +219,8 @@ def _context(
         "ends_at_target": active and provisioning.ends_at_target(connector),
         "seen": mark or history.mark(record.revision),
         "polls": record.is_open,
+        "conversation": asked.conversation(record, history.messages),
+        "may_answer": asked.may_answer(user, record),
+        "first_name": asked.first_name(record),
         "erased": _erased(record, history),
     } | proofs.context(request, record)

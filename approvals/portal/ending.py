@@ -9,7 +9,7 @@ from django.utils.http import urlencode
 
 from approvals.directory.models import User
 from approvals.domain.refusals import Invalid, NotAllowed, Refusal
-from approvals.portal import views
+from approvals.portal import repeats, views
 from approvals.portal.views import PortalRequest
 from approvals.selectors import clock, people
 from approvals.selectors import requests as reads
@@ -17,6 +17,7 @@ from approvals.services import grants
 
 
 @views.page("GET", "POST")
+@repeats.once
 def page(request: PortalRequest) -> HttpResponse:
     """Show what a person holds and waits for, and end it when posted; 4xx with what is wrong.
 

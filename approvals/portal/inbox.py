@@ -11,13 +11,14 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from approvals.domain.refusals import Invalid, NotAllowed, NotFound, Refusal, Settled, StaleRevision
-from approvals.portal import views
+from approvals.portal import passing, repeats, views
 from approvals.portal.views import PortalRequest
 from approvals.selectors import chains, clock, deciding, shelf, sifting
+from approvals.selectors import questions as asked
 from approvals.selectors import requests as reads
 from approvals.selectors.requests import Cursor
 from approvals.selectors.sifting import Sieve
-from approvals.services import requests
+from approvals.services import questions, requests
 
 
 @dataclass
@@ -27,12 +28,22 @@ class Answer:
     done: str = ""
     refusal: Refusal | None = None
     comment: str = ""
+    question: str = ""
+    passed: passing.Passing = field(default_factory=passing.Passing)
     meanwhile: list[deciding.Happened] = field(default_factory=list)
 
     @property
     def status(self) -> int:
         """Return the status that the refusal asks for."""
         return self.refusal.status if self.refusal else 200
+
+    @property
+    def question_error(self) -> str:
+        """Return what is wrong with the question, if that is what was refused."""
+        refusal = self.refusal
+        return (
+            refusal.message if isinstance(refusal, Invalid) and refusal.field == "question" else ""
+        )
 
     @property
     def comment_error(self) -> str:
@@ -44,8 +55,10 @@ class Answer:
 
     @property
     def problem(self) -> str:
-        """Return why it was refused, where the comment is not the reason."""
-        return self.refusal.message if self.refusal and not self.comment_error else ""
+        """Return why it was refused, unless that stands beside the field that is the reason."""
+        handed = self.passed.to_error or self.passed.why_error
+        is_beside = self.comment_error or self.question_error or handed
+        return self.refusal.message if self.refusal and not is_beside else ""
 
 
 @views.page("GET")
@@ -65,6 +78,7 @@ def page(request: PortalRequest) -> HttpResponse:
 
 
 @views.page("POST")
+@repeats.once
 def decide(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
     """Record the person's decision, then show what waits next; a refusal shows the request anew."""
     deciding.readable(request_id, by=request.user)
@@ -102,6 +116,62 @@ def decide(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
     return redirect(_address(following, after, by))
 
 
+@views.page("POST")
+@repeats.once
+def ask(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Put a question to who asked for the access, then show the same request again."""
+    deciding.readable(request_id, by=request.user)
+    after = views.read_cursor(request.POST.get("after"))
+    by = sieve_of(request.POST.get("sieve", ""))
+    text = request.POST.get("question", "")
+    answer = Answer(comment=request.POST.get("comment", ""))
+    try:
+        questions.ask(actor=request.user, request_id=request_id, text=text, now=clock.now())
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        answer.refusal, answer.question = explained(request, request_id, refusal), text
+        return _board(
+            request, chosen=request_id, after=after, by=by, answer=answer, is_reading=True
+        )
+    done = "Your question is sent. You are told when it is answered."
+    if views.wants_fragment(request):
+        answer.done = done
+        return _board(
+            request, chosen=request_id, after=after, by=by, answer=answer, is_reading=True
+        )
+    messages.success(request, done)
+    return redirect(_address(request_id, after, by))
+
+
+@views.page("POST")
+@repeats.once
+def hand_over(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Give the person's place to another, then show what waits next; a refusal shows it anew."""
+    deciding.readable(request_id, by=request.user)
+    after = views.read_cursor(request.POST.get("after"))
+    by = sieve_of(request.POST.get("sieve", ""))
+    waiting = tuple(sifting.inbox(person=request.user, by=by, after=after))
+    typed, made = passing.hand_over(request, request_id, seen_revision=_seen(request))
+    if made is None:
+        assert typed.refusal is not None
+        answer = Answer(comment=request.POST.get("comment", ""), passed=typed)
+        answer.refusal = explained(request, request_id, typed.refusal)
+        if isinstance(typed.refusal, StaleRevision | Settled):
+            answer.meanwhile = _meanwhile(request, request_id)
+        return _board(
+            request, chosen=request_id, after=after, by=by, answer=answer, is_reading=True
+        )
+    done, following = passing.said(made), deciding.following(waiting, request_id)
+    if views.wants_fragment(request):
+        return _board(
+            request, chosen=following, after=after, by=by, answer=Answer(done=done),
+            is_reading=following is not None,
+        )  # fmt: skip
+    messages.success(request, done)
+    return redirect(_address(following, after, by))
+
+
 @views.page("GET")
 def decided(request: PortalRequest) -> HttpResponse:
     """Show the person's last decisions, and what became of the requests."""
@@ -121,9 +191,10 @@ def _board(
     board = deciding.board(person=request.user, chosen=chosen, after=after, by=by)
     saved = shelf.views(person=request.user)
     answer = answer or Answer()
+    reading = board.reading
     context = {
         "board": board,
-        "reading": board.reading,
+        "reading": reading,
         "now": board.now,
         "answer": answer,
         "is_reading": is_reading and board.reading is not None,
@@ -131,6 +202,9 @@ def _board(
         "next": views.cursor_text(board.next) if board.next else "",
         "sieve": by,
         "views": saved,
+        "conversation": reading and asked.conversation(reading.record, reading.messages),
+        "passing": answer.passed,
+        "first_name": reading and asked.first_name(reading.record),
         "is_saved": any(view.query == by.query for view in saved),
     }
     fragment = views.wants_fragment(request)

@@ -1,6 +1,7 @@
 """My access: what a person holds now and what they asked for."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.http import HttpResponse
@@ -9,7 +10,7 @@ from django.shortcuts import render
 from approvals.domain.states import State
 from approvals.portal import views
 from approvals.portal.views import PortalRequest
-from approvals.selectors import clock, requests, waiting
+from approvals.selectors import clock, questions, requests, waiting
 from approvals.selectors.requests import Cursor
 from approvals.selectors.waiting import AccessRequest, WaitingOn
 from approvals.services import provisioning
@@ -31,6 +32,8 @@ class Row:
 
     record: AccessRequest
     waiting: WaitingOn | None
+    asked_by: str
+    """Who waits for an answer of the person."""
 
 
 @views.page("GET")
@@ -46,8 +49,12 @@ def page(request: PortalRequest) -> HttpResponse:
     records = requests.mine(person=request.user, before=before, limit=ROWS + 1)
     more, records = len(records) > ROWS, records[:ROWS]
     waits = waiting.of(records, viewer=request.user.pk)
-    rows = [Row(record, waits.get(record.request_id)) for record in records]
-    seen = _seen([card.record for card in held] + records)
+    askers = questions.askers(records)
+    rows = [
+        Row(record, waits.get(record.request_id), askers.get(record.request_id, ""))
+        for record in records
+    ]
+    seen = _seen([card.record for card in held] + records, askers.values())
     fragment = views.wants_fragment(request)
     if fragment and request.GET.get("seen") == seen:
         return HttpResponse(status=204)
@@ -73,7 +80,7 @@ def _kind(record: AccessRequest) -> str:
     return resource.title or provisioning.describe(resource.connector)[0]
 
 
-def _seen(records: list[AccessRequest]) -> str:
+def _seen(records: list[AccessRequest], askers: Iterable[str]) -> str:
     """Return what tells two states of the page apart."""
-    text = ",".join(f"{record.request_id}#{record.revision}" for record in records)
+    text = ",".join([*(f"{record.request_id}#{record.revision}" for record in records), *askers])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,6 +1,5 @@
 """Reports for compliance and operators: figures, the reports as pages, the reports as files."""
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -12,7 +11,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from approvals.domain.refusals import NotAllowed
-from approvals.portal import views
+from approvals.portal import reports_shelf, views
 from approvals.portal.reports_form import Form
 from approvals.portal.views import PortalRequest
 from approvals.reports import charts, documents, figures, files, frame, registry, spreadsheets
@@ -55,7 +54,7 @@ def index(request: PortalRequest) -> HttpResponse:
             for report in registry.REPORTS
         ]
         if not fragment:
-            context |= _dashboard(form.filters, now=now)
+            context |= _dashboard(form.filters, now=now) | reports_shelf.shelf(request)
     template = "reports/_list.html" if fragment else "reports/index.html"
     with timezone.override(form.zone):
         return render(request, template, context, status=form.status)
@@ -97,6 +96,7 @@ def page(request: PortalRequest, name: str) -> HttpResponse:
                 "report_figures": report.figures(form.filters),
                 "chart": charts.of(report, form.filters),
                 "pdf_most": documents.ROWS_MOST,
+                "save_periods": reports_shelf.PERIODS,
             }
     template = "reports/_table.html" if fragment else "reports/page.html"
     with timezone.override(form.zone):
@@ -181,20 +181,8 @@ def _label(
 ) -> None:
     """Say in a file's name and headers what it is about."""
     checkpoint = str(facts["checkpoint"])
-    size = checkpoint.split(" ")[1] if checkpoint else "0"
-    local = filters.moment.astimezone(filters.zone)
-    days = [filters.first.isoformat(), filters.last.isoformat()]
-    stem = "_".join(
-        [
-            report.id,
-            *([f"{local:%Y-%m-%dT%H%M%S}"] if report.as_of else days),
-            re.sub(r"[^A-Za-z0-9+-]", "-", str(facts["timezone"])),
-            f"{facts['rows']}-rows",
-            f"checkpoint-{size}",
-            str(facts["download"]),
-        ]
-    )
-    response["Content-Disposition"] = f'attachment; filename="{stem}.{suffix}"'
+    name = files.name(report, filters, facts, suffix=suffix)
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
     for key, value in facts.items():
         if key != "checkpoint":
             header = f"X-Report-{key.replace('_', '-').title()}"

@@ -21,8 +21,12 @@ QUERY = Query(
     select="""d.level, d.level_name, r.policy_record_id, r.rule_name, r.extends,
         (SELECT count(*) FROM approvals_decision o WHERE o.request_id = d.request_id
          AND o.level = d.level AND o.verdict = 'approve' AND o.revision <= d.revision),
-        d.escalations, d.actor_name, r.subject_name, r.requester_name, r.resource_name,
-        r.entitlement_name, d.verdict, d.comment, d.asked_at, d.occurred_at,
+        d.escalations, d.actor_name, coalesce((SELECT CASE WHEN h.place_id = d.actor_id THEN ''
+         ELSE h.place_name END FROM approvals_requesthandover h
+         WHERE h.request_id = d.request_id AND h.level = d.level AND h.taker_id = d.actor_id
+         AND h.occurred_at <= d.occurred_at ORDER BY h.number DESC LIMIT 1), ''),
+        r.subject_name, r.requester_name, r.resource_name, r.entitlement_name, d.verdict,
+        d.comment, d.asked_at, d.occurred_at,
         (SELECT s.method FROM approvals_signin s WHERE s.person_id = d.actor_id
          AND s.what = 'signed_in' AND s.occurred_at <= d.occurred_at
          ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1),
@@ -37,6 +41,7 @@ COLUMNS = (
     Column("approvals_given", "Given", "number"),
     Column("escalations", "Escalations", "number", wide=True),
     Column("approver", "Approver"),
+    Column("handed_over_by", "In the place of"),
     Column("subject", "For"),
     Column("requester", "Requester", wide=True),
     Column("resource", "Resource"),
@@ -58,13 +63,13 @@ def _cells(rows: Sequence[Raw], filters: Filters) -> Iterable[Sequence[Any]]:
     for _, values in rows:
         level, level_name, policy_record, rule_name, extends, given, *more = values
         (
-            escalations, approver, subject, requester, resource, entitlement, verdict, comment,
-            asked_at, decided_at, method, seen, revision, digest,
+            escalations, approver, place, subject, requester, resource, entitlement, verdict,
+            comment, asked_at, decided_at, method, seen, revision, digest,
         ) = more  # fmt: skip
         pinned = AccessRequest(policy_record_id=policy_record, rule_name=rule_name, extends=extends)
         seconds = round((decided_at - asked_at).total_seconds(), 3) if asked_at else None
         yield (
-            level, level_name, _quorum(pinned, level), given, escalations, approver, subject,
+            level, level_name, _quorum(pinned, level), given, escalations, approver, place, subject,
             requester, resource, entitlement, "approved" if verdict == "approve" else "denied",
             comment, asked_at, decided_at, seconds, method or "", seen, revision,
             bytes(digest).hex(),

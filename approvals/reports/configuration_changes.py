@@ -1,8 +1,8 @@
 """Policy and configuration changes: each change with its author, and every field before and after.
 
-Rows are those of the histories of policies, resources, entitlements, groups, memberships and
-people, which nobody can change. `requests_affected` is known for policies: how many requests were
-submitted under the version that the change made.
+Rows are those of the histories of policies, resources, entitlements, groups, memberships, people
+and report schedules, which nobody can change. `requests_affected` is known for policies: how many
+requests were submitted under the version that the change made.
 """
 
 import json
@@ -26,6 +26,7 @@ _KINDS = {
     "group": ("false", "false"),
     "membership": ("false", "h.person_id = %(person)s"),
     "user": ("false", "h.id = %(person)s"),
+    "reportschedule": ("false", "h.owner_id = %(person)s"),
 }
 _OPERATIONS = {"+": "added", "~": "changed", "-": "removed"}
 _IMPLIED = {"id", "history_id", "history_date", "history_type", "history_user_id"}

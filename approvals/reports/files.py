@@ -1,6 +1,7 @@
 """Reports as files that leave the portal: recorded first, of one moment, in little memory."""
 
 import itertools
+import re
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -149,6 +150,24 @@ class CsvFile:
     def close(self) -> None:
         """Let the server forget the rows that were not read."""
         self._taken.close()
+
+
+def name(report: Report, filters: Filters, facts: Mapping[str, Any], *, suffix: str) -> str:
+    """Return a file's name, which says what it is about."""
+    checkpoint = str(facts["checkpoint"])
+    local = filters.moment.astimezone(filters.zone)
+    days = [filters.first.isoformat(), filters.last.isoformat()]
+    stem = "_".join(
+        [
+            report.id,
+            *([f"{local:%Y-%m-%dT%H%M%S}"] if report.as_of else days),
+            re.sub(r"[^A-Za-z0-9+-]", "-", str(facts["timezone"])),
+            f"{facts['rows']}-rows",
+            f"checkpoint-{checkpoint.split(' ')[1] if checkpoint else '0'}",
+            str(facts["download"]),
+        ]
+    )
+    return f"{stem}.{suffix}"
 
 
 def csv(

@@ -1,7 +1,8 @@
 """One request's whole trail, for programs and for people, and the proofs of its entries.
 
-The trail is every revision, decision and attempt at the target as the database holds it. The proofs
-show that the log has sealed exactly these; all of them are against one checkpoint.
+The trail is every revision, decision, handover, attempt at the target, question and answer as
+the database holds it. The proofs show that the log has sealed exactly these; all of them are
+against one checkpoint.
 """
 
 import json
@@ -15,9 +16,9 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
-from approvals.models import AccessRequest, Decision, GrantEvent
+from approvals.models import AccessRequest, Decision, GrantEvent, RequestHandover, RequestMessage
 from approvals.models.request import reference
-from approvals.selectors import sentences
+from approvals.selectors import handing_over, sentences
 from audit.domain import proof, tiles
 from audit.models import Log
 from audit.selectors import log as ledger
@@ -32,6 +33,8 @@ class Trail:
     revisions: tuple[AccessRequest, ...]
     decisions: tuple[Decision, ...]
     events: tuple[GrantEvent, ...]
+    messages: tuple[RequestMessage, ...] = ()
+    handovers: tuple[RequestHandover, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -55,12 +58,14 @@ class Piece:
 
 
 def load(request_id: uuid.UUID) -> Trail:
-    """Return a request's trail (three queries)."""
+    """Return a request's trail (five queries)."""
     return Trail(
         request_id,
         tuple(AccessRequest.objects.filter(request_id=request_id).order_by("revision")),
         tuple(Decision.objects.filter(request_id=request_id).order_by("revision")),
         tuple(GrantEvent.objects.filter(request_id=request_id).order_by("id")),
+        tuple(RequestMessage.objects.filter(request_id=request_id).order_by("number")),
+        tuple(handing_over.handovers(request_id)),
     )
 
 
@@ -71,6 +76,8 @@ def as_json(trail: Trail) -> str:
         "reference": trail.reference,
         "revisions": [_columns(row) for row in trail.revisions],
         "decisions": [_columns(row) for row in trail.decisions],
+        "handovers": [_columns(row) for row in trail.handovers],
+        "messages": [_columns(row) for row in trail.messages],
         "grant_events": [_columns(row) for row in trail.events],
     }
     return json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n"
@@ -81,11 +88,23 @@ def as_text(trail: Trail, *, zone: tzinfo) -> str:
     votes = {row.revision: row for row in trail.decisions}
     with timezone.override(zone):
         lines = [
-            (row.occurred_at, 0, row.actor_name, sentences.revision(row, decision=decision))
+            (
+                row.occurred_at,
+                0,
+                row.actor_name + (f" for {name}" if name else ""),
+                sentences.revision(row, decision=decision),
+            )
             for row in trail.revisions
             for decision in (votes.get(row.revision),)
+            for name in (decision and handing_over.for_whom(row, trail.handovers),)
         ]
         lines += [(it.occurred_at, 1, "portal", sentences.attempted(it)) for it in trail.events]
+        lines += [
+            (it.occurred_at, 1, it.actor_name, sentences.messaged(it)) for it in trail.messages
+        ]
+        lines += [
+            (it.occurred_at, 1, it.giver_name, sentences.handed_over(it)) for it in trail.handovers
+        ]
         lines.sort(key=lambda line: line[:2])
         newest = trail.newest
         told = [
@@ -172,6 +191,14 @@ def _places(trail: Trail) -> Iterator[tuple[str, str, proofs.Place]]:
         object_id = f"{trail.request_id}.{decision.revision}"
         for place in proofs.places(object_id=object_id, model=Decision.ledger_name):
             yield "decision", decision.verdict, place
+    for handover in trail.handovers:
+        object_id = f"{trail.request_id}.{handover.number}"
+        for place in proofs.places(object_id=object_id, model=RequestHandover.ledger_name):
+            yield "handover", "handed_over", place
+    for message in trail.messages:
+        object_id = f"{trail.request_id}.{message.number}"
+        for place in proofs.places(object_id=object_id, model=RequestMessage.ledger_name):
+            yield "message", message.kind, place
     for event in trail.events:
         said = event.said()
         for place in proofs.places(object_id=said.object_id, model=GrantEvent.ledger_name):

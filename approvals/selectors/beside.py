@@ -1,6 +1,7 @@
 """The lines of a request's history that stand beside its revisions, and what a line is.
 
-What failed at the target, whom it told, and what was asked for to prolong it.
+What failed at the target, whom it told, what was asked and answered, and what was asked for to
+prolong it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,12 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from approvals.domain.durations import words
-from approvals.models import AccessRequest, GrantEvent, Notice
+from approvals.models import AccessRequest, GrantEvent, Notice, RequestHandover, RequestMessage
+from audit.selectors.erasures import ERASED
 
 _NOTICES = {
     "approval_needed": "asked to decide",
     "reminder": "reminded to decide",
     "escalated": "asked, because a level stayed silent",
+    "question": "told what an approver asks",
+    "answer": "told what was answered",
     "moved_on": "told that it moved on",
     "decided": "told the outcome",
     "settled": "told that it is settled",
@@ -141,6 +145,41 @@ def _notice_line(run: Sequence[Notice]) -> Line:
         minor=True,
         people=names if len(names) > 1 else (),
     )
+
+
+def handovers(rows: Iterable[RequestHandover]) -> Iterator[Line]:
+    """Yield who gave their place to whom, and why. Erased words are said to be erased."""
+    for row in rows:
+        giver, taker = ("somebody" if n == ERASED else n for n in (row.giver_name, row.taker_name))
+        own = row.place_id == row.giver_id
+        parts = (
+            f"for {row.level_name}",
+            "" if own or row.place_name == ERASED else f"the place of {row.place_name}",
+            "its words are erased" if row.comment == ERASED else "",
+        )
+        yield Line(
+            at=row.occurred_at,
+            order=(row.occurred_at, 1, row.number),
+            lead="Handed over",
+            text=f"by {giver} to {taker}",
+            note=" · ".join(part for part in parts if part),
+            quote="" if row.comment == ERASED else row.comment,
+        )
+
+
+def messages(rows: Iterable[RequestMessage]) -> Iterator[Line]:
+    """Yield what approvers asked and what was answered. Erased words are said to be erased."""
+    for row in rows:
+        who = "Somebody" if row.actor_name == ERASED else row.actor_name
+        is_question = row.kind == RequestMessage.Kind.QUESTION
+        yield Line(
+            at=row.occurred_at,
+            order=(row.occurred_at, 2, row.number),
+            lead="Question" if is_question else "Answer",
+            text=f"by {who}",
+            note=("its words are erased" if row.text == ERASED else ""),
+            quote="" if row.text == ERASED else row.text,
+        )
 
 
 def extensions(rows: Iterable[AccessRequest]) -> Iterator[Line]:

@@ -3,17 +3,19 @@
 One query for the votes and one for the people that the chain can reach, however large the company.
 """
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
 from approvals.domain import chain as chains
 from approvals.domain import escalation, policy
 from approvals.domain.facts import Directory, Parties, Person, PersonKey
+from approvals.domain.handing_over import Handover
 from approvals.models import AccessRequest, Resource
 from approvals.models.catalogue import Policy
 
@@ -27,15 +29,29 @@ WITH RECURSIVE up AS (
 ), reached AS (
     SELECT id FROM up
     UNION SELECT unnest(%(ids)s::bigint[])
+    UNION SELECT giver_id FROM approvals_requesthandover WHERE request_id = %(request)s
+    UNION SELECT taker_id FROM approvals_requesthandover WHERE request_id = %(request)s
     UNION SELECT id FROM approvals_user WHERE lower(username) = ANY(%(logins)s)
     UNION SELECT m.person_id FROM approvals_membership m
           JOIN approvals_group g ON g.id = m.group_id WHERE g.name = ANY(%(groups)s)
 )
 SELECT u.id, u.username, u.name, u.manager_id, u.is_active,
        ARRAY(SELECT g.name FROM approvals_membership m JOIN approvals_group g ON g.id = m.group_id
-             WHERE m.person_id = u.id AND g.name = ANY(%(groups)s))
+             WHERE m.person_id = u.id AND g.name = ANY(%(groups)s)),
+       CASE WHEN u.id = %(subject)s THEN (
+             SELECT json_agg(json_build_array(giver_id, taker_id, level, occurred_at)
+                             ORDER BY number)
+             FROM approvals_requesthandover WHERE request_id = %(request)s) END
 FROM approvals_user u JOIN reached ON reached.id = u.id
 """
+
+
+class People(NamedTuple):
+    """The people that a chain can reach, their names, and who of them handed over to whom."""
+
+    directory: Directory
+    names: dict[int, str]
+    handovers: tuple[Handover, ...]
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,7 @@ class ChainView:
     opened_at: datetime
     progress: escalation.Progress
     electorate: frozenset[int]
+    handovers: tuple[Handover, ...] = ()
 
     @property
     def level(self) -> chains.Level | None:
@@ -65,6 +82,18 @@ class ChainView:
         """Return why `actor` may not decide now, or None when they may."""
         return escalation.refusal(self.chain, self.progress, self.parties, self.directory, actor)
 
+    def no_taker(self, *, giver: int, taker: int, at: datetime) -> str | None:
+        """Return why `giver`, who may decide now, can't hand over to `taker`, or None."""
+        return escalation.no_taker(
+            self.chain, self.progress, self.parties, self.directory,
+            giver=giver, taker=taker, at=at,
+        )  # fmt: skip
+
+    def giving(self, giver: int) -> int:
+        """Return whose place `giver`, who may decide now, would hand over."""
+        found = escalation.giving(self.chain, self.progress, self.parties, self.directory, giver)
+        return int(str(found))
+
     def with_vote(self, vote: escalation.Vote, *, now: datetime) -> "ChainView":
         """Return the view as it stands once `vote` is counted."""
         return evaluate(
@@ -75,6 +104,7 @@ class ChainView:
             names=self.names,
             opened_at=self.opened_at,
             now=now,
+            handovers=self.handovers,
         )
 
 
@@ -100,9 +130,10 @@ def evaluate(
     names: dict[int, str],
     opened_at: datetime,
     now: datetime,
+    handovers: tuple[Handover, ...] = (),
 ) -> ChainView:
     """Return the chain's view at `now` for facts that are already loaded."""
-    progress = escalation.replay(chain, votes, opened_at=opened_at, now=now)
+    progress = escalation.replay(chain, votes, opened_at=opened_at, now=now, handovers=handovers)
     return ChainView(
         chain=chain,
         parties=parties,
@@ -115,16 +146,25 @@ def evaluate(
             int(str(person))
             for person in escalation.electorate(chain, progress, parties, directory)
         ),
+        handovers=handovers,
     )
 
 
 def people(
-    chain: chains.Chain, *, subject: int, also: Iterable[int | None] = ()
-) -> tuple[Directory, dict[int, str]]:
-    """Return the people that `chain` can reach from `subject`, and their names (one query)."""
+    chain: chains.Chain,
+    *,
+    subject: int,
+    also: Iterable[int | None] = (),
+    request_id: uuid.UUID | None = None,
+) -> People:
+    """Return the people that `chain` can reach from `subject`, and their names (one query).
+
+    With a request, also its handovers, and those whom they concern.
+    """
     sources = list(chain.sources())
     parameters: dict[str, Any] = {
         "subject": subject,
+        "request": request_id,
         "depth": max((s.of for s in sources if s.kind == "manager"), default=0),
         "ids": [person for person in {subject, *also} if person is not None],
         "logins": sorted({s.name.lower() for s in sources if s.kind == "person"}),
@@ -135,14 +175,20 @@ def people(
     names: dict[int, str] = {}
     with connection.cursor() as cursor:
         cursor.execute(_PEOPLE, parameters)
-        for pk, login, name, manager, active, groups in cursor.fetchall():
+        rows = cursor.fetchall()
+        for pk, login, name, manager, active, groups, _ in rows:
             found[pk] = Person(key=pk, manager=manager, groups=frozenset(groups), active=active)
             logins[login.lower()] = pk
             names[pk] = name or login
     for source in sources:
         if source.kind == "person" and (pk := logins.get(source.name.lower())):
             logins[source.name] = pk
-    return Directory(found, logins), names
+    handed = next((row[-1] for row in rows if row[-1]), ())
+    handovers = tuple(
+        Handover(giver, taker, level, datetime.fromisoformat(at))
+        for giver, taker, level, at in handed
+    )
+    return People(Directory(found, logins), names, handovers)
 
 
 def votes_of(record: AccessRequest) -> tuple[escalation.Vote, ...]:
@@ -164,12 +210,14 @@ def load(
     *,
     now: datetime,
     actor: int | None = None,
+    also: int | None = None,
     owner: int | None = None,
 ) -> ChainView | None:
     """Return the chain of `record` at `now`, or None where its rule approves at once.
 
     Never as of before the record's own moment: what it says has happened. `owner` spares a query
-    to those who know the resource's owner already.
+    to those who know the resource's owner already;
+    `also` is somebody who may be asked, though the chain doesn't reach them.
     """
     now = max(now, record.occurred_at)
     rule = pinned_rule(record)
@@ -182,10 +230,11 @@ def load(
             .get()
         )
     votes = votes_of(record) if record.revision > 1 else ()
-    directory, names = people(
+    directory, names, handovers = people(
         rule.chain,
+        request_id=record.request_id,
         subject=record.subject_id,
-        also=[record.requester_id, owner, actor, *(int(str(v.actor)) for v in votes)],
+        also=[record.requester_id, owner, actor, also, *(int(str(v.actor)) for v in votes)],
     )
     return evaluate(
         rule.chain,
@@ -195,6 +244,7 @@ def load(
         names=names,
         opened_at=record.submitted_at,
         now=now,
+        handovers=handovers,
     )
 
 
@@ -202,7 +252,7 @@ def preview(
     chain: chains.Chain, *, requester: int, subject: int, owner: int, now: datetime
 ) -> ChainView:
     """Return the chain as it would open if the request were sent now (one query)."""
-    directory, names = people(chain, subject=subject, also=[requester, owner])
+    directory, names, _ = people(chain, subject=subject, also=[requester, owner])
     return evaluate(
         chain,
         (),

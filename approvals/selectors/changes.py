@@ -7,17 +7,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from approvals.models import Entitlement, Group, Membership, Policy, Resource, User
+from approvals.models import (
+    Entitlement,
+    Group,
+    Membership,
+    Policy,
+    ReportSchedule,
+    Resource,
+    User,
+)
 from approvals.selectors.sentences import Sentence
 
 #: What the words of a page call each kind of configuration.
 NOUNS = {
     "user": "Person", "group": "Group", "membership": "Membership",
     "resource": "Resource", "entitlement": "Entitlement", "policy": "Policy",
+    "reportschedule": "Report schedule",
 }  # fmt: skip
 _MODELS: dict[str, Any] = {
     "user": User, "group": Group, "membership": Membership,
     "resource": Resource, "entitlement": Entitlement, "policy": Policy,
+    "reportschedule": ReportSchedule,
 }  # fmt: skip
 _NAMED: dict[str, Any] = {
     "manager_id": User, "owner_id": User, "person_id": User, "history_user_id": User,
@@ -25,8 +35,10 @@ _NAMED: dict[str, Any] = {
 }  # fmt: skip
 _UNTOLD = {
     "id", "uid", "created_at", "version", "history_id", "history_date", "history_type",
-    "history_user_id", "history_change_reason", "granted_by",
+    "history_user_id", "history_change_reason", "granted_by", "saved_id",
 }  # fmt: skip
+#: A column that lists people by their numbers.
+_PEOPLE = "recipients"
 _VALUE_MOST = 60
 _CHANGES_MOST = 6
 
@@ -87,6 +99,8 @@ def _names(rows: Iterable[Any]) -> dict[tuple[Any, int | None], str]:
         for column, target in _NAMED.items():
             if (key := getattr(row, column, None)) is not None:
                 wanted.setdefault(target, set()).add(key)
+        if listed := getattr(row, _PEOPLE, None):
+            wanted.setdefault(User, set()).update(listed)
     return {
         (target, found.pk): str(found)
         for target, keys in wanted.items()
@@ -136,10 +150,16 @@ def _changes(before: Any, after: Any, names: dict[tuple[Any, int | None], str]) 
         label = column.removesuffix("_id").replace("_", " ").removeprefix("is ")
         if target := _NAMED.get(column):
             old, new = (names.get((target, key), "nobody") for key in (old, new))
+        if column == _PEOPLE:
+            old, new = (_listed(each, names) for each in (old, new))
         if isinstance(old, dict | list) and isinstance(new, dict | list):
             yield from _within(label, old, new)
         else:
             yield f"{label} {_value(old)} → {_value(new)}"
+
+
+def _listed(ids: Iterable[int], names: Mapping[tuple[Any, int | None], str]) -> str:
+    return ", ".join(names.get((User, pk), "?") for pk in ids)
 
 
 def _within(path: str, old: Any, new: Any) -> Iterator[str]:

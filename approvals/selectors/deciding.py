@@ -16,8 +16,16 @@ from approvals.domain import escalation
 from approvals.domain.facts import Parties
 from approvals.domain.refusals import NotFound
 from approvals.domain.states import LIVE, OPEN
-from approvals.models import AccessRequest, CurrentRequest, Decision, Entitlement, User
-from approvals.selectors import chains, clock, requests, sentences, sifting
+from approvals.models import (
+    AccessRequest,
+    CurrentRequest,
+    Decision,
+    Entitlement,
+    RequestHandover,
+    RequestMessage,
+    User,
+)
+from approvals.selectors import chains, clock, handing_over, questions, requests, sentences, sifting
 from approvals.selectors.chains import ChainView
 from approvals.selectors.requests import Cursor, InboxItem
 from approvals.selectors.sentences import Sentence
@@ -51,11 +59,13 @@ class Reading:
     now: datetime
     view: ChainView | None
     decisions: tuple[Decision, ...]
+    handovers: tuple[RequestHandover, ...]
     before: Before
     held: tuple[AccessRequest, ...]
     reports_to_reader: bool
     may_decide: bool
     refused: str
+    messages: tuple[RequestMessage, ...] = ()
 
     @property
     def entitlement(self) -> Entitlement:
@@ -173,6 +183,9 @@ def _asked_so_far(record: AccessRequest) -> frozenset[int]:
             )  # fmt: skip
             able = escalation.electorate(rule.chain, then, view.parties, view.directory)
             asked.update(int(str(person)) for person in able)
+    # Whoever handed over was asked as well, and so was whoever took it.
+    for handover in view.handovers:
+        asked.update(int(str(person)) for person in (handover.giver, handover.taker))
     return frozenset(asked)
 
 
@@ -191,7 +204,7 @@ def _reading(record: AccessRequest, *, reader: User) -> Reading:
     loaded = (
         AccessRequest.objects.filter(pk=record.pk)
         .select_related("entitlement__resource", "subject")
-        .annotate(read_at=Now())
+        .annotate(read_at=Now(), asked=questions.inline(), handed=handing_over.inline())
         .get()
     )
     now: datetime = loaded.read_at
@@ -204,11 +217,13 @@ def _reading(record: AccessRequest, *, reader: User) -> Reading:
         now=now,
         view=view,
         decisions=decisions,
+        handovers=tuple(handing_over.from_column(loaded.request_id, loaded.handed)),
         before=_before(loaded),
         held=_held(loaded),
         reports_to_reader=loaded.subject.manager_id == reader.pk,
         may_decide=may_decide,
         refused="" if may_decide else _refused(loaded, code, reader),
+        messages=tuple(questions.from_column(loaded.request_id, loaded.asked)),
     )
 
 
@@ -228,8 +243,9 @@ def _chain(
         )
         for row in decisions
     )
-    directory, names = chains.people(
+    directory, names, handovers = chains.people(
         rule.chain,
+        request_id=record.request_id,
         subject=record.subject_id,
         also=[record.requester_id, owner, reader.pk, *(row.actor_id for row in decisions)],
     )
@@ -241,6 +257,7 @@ def _chain(
         names=names,
         opened_at=record.submitted_at,
         now=now,
+        handovers=handovers,
     )
 
 

@@ -12,9 +12,22 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import OperationalError, connection, transaction
+from django.db.models import F, OuterRef, Subquery, Value
+from django.db.models.functions import Concat
 
 from approvals.domain.refusals import Invalid
-from approvals.models import AccessRequest, Decision, GrantEvent, ReportExport, SignIn
+from approvals.models import (
+    AccessRequest,
+    Decision,
+    GrantEvent,
+    ReportExport,
+    RequestHandover,
+    RequestMessage,
+    ReviewCampaign,
+    ReviewDecision,
+    ReviewItem,
+    SignIn,
+)
 from approvals.models.request import reference
 from approvals.selectors import changes, sentences
 from approvals.selectors.history_sources import CONFIGURATION, SOURCES, Arm, Criteria, Position
@@ -28,7 +41,9 @@ LONGEST_SECONDS = 8
 KINDS = {
     "requests": "Requests",
     "decisions": "Decisions",
+    "questions": "Questions",
     "grants": "Grants",
+    "reviews": "Reviews",
     "configuration": "Configuration",
     "signins": "Sign-ins",
     "downloads": "Downloads",
@@ -50,6 +65,7 @@ class Entry:
     position: Position
     request_id: uuid.UUID | None = None
     revision: int | None = None
+    campaign_id: uuid.UUID | None = None
     kind: str = ""
     object_id: int | None = None
 
@@ -72,7 +88,7 @@ class Page(NamedTuple):
 
 
 def find(*, criteria: Criteria, before: Position | None = None) -> Page:
-    """Return what matches, newest first, after the position `before` (at most 27 queries).
+    """Return what matches, newest first, after the position `before` (at most 33 queries).
 
     Raises: Invalid when looking takes longer than the database is allowed to.
     """
@@ -135,6 +151,11 @@ class _Loaded:
     about: dict[uuid.UUID, AccessRequest] = field(default_factory=dict)
     signins: dict[int, SignIn] = field(default_factory=dict)
     exports: dict[int, ReportExport] = field(default_factory=dict)
+    messages: dict[int, RequestMessage] = field(default_factory=dict)
+    handovers: dict[int, RequestHandover] = field(default_factory=dict)
+    campaigns: dict[int, ReviewCampaign] = field(default_factory=dict)
+    #: With the names of what they are about: `subject_name`, `access_is`, `campaign_name`.
+    verdicts: dict[int, Any] = field(default_factory=dict)
 
 
 def _entries(keys: list[Position]) -> list[Entry]:
@@ -157,12 +178,16 @@ def _entries(keys: list[Position]) -> list[Entry]:
             told = pair in loaded.produced if with_revisions else False
             if not (told or pair in shown_revisions):
                 entries.append(_of_decision(key, decision, loaded))
-        elif name == "attempts":
-            entries.append(_of_attempt(key, loaded))
+        elif name in _BESIDE:
+            entries.append(_BESIDE[name](key, loaded))
         elif name == "signins":
             entries.append(_of_signin(key, loaded.signins[key.id]))
         elif name == "exports":
             entries.append(_of_export(key, loaded.exports[key.id]))
+        elif name == "campaigns":
+            entries.append(_of_campaign(key, loaded.campaigns[key.id]))
+        elif name == "verdicts":
+            entries.append(_of_verdict(key, loaded.verdicts[key.id]))
         else:
             entries.append(_of_change(key, name, changed[name, key.id]))
     return entries
@@ -180,15 +205,41 @@ def _load(by_source: dict[str, list[int]]) -> _Loaded:
         loaded.produced = _produced(loaded.decisions.values())
     if ids := by_source.get("attempts"):
         loaded.attempts = GrantEvent.objects.in_bulk(ids)
-        first = AccessRequest.objects.filter(
-            request_id__in={row.request_id for row in loaded.attempts.values()}, revision=1
-        )
-        loaded.about = {row.request_id: row for row in first}
+        loaded.about |= _first(row.request_id for row in loaded.attempts.values())
+    if ids := by_source.get("handovers"):
+        loaded.handovers = RequestHandover.objects.in_bulk(ids)
+        loaded.about |= _first(row.request_id for row in loaded.handovers.values())
+    if ids := by_source.get("messages"):
+        loaded.messages = RequestMessage.objects.in_bulk(ids)
+        loaded.about |= _first(row.request_id for row in loaded.messages.values())
     if ids := by_source.get("signins"):
         loaded.signins = SignIn.objects.in_bulk(ids)
     if ids := by_source.get("exports"):
         loaded.exports = ReportExport.objects.in_bulk(ids)
+    if ids := by_source.get("campaigns"):
+        loaded.campaigns = ReviewCampaign.objects.in_bulk(ids)
+    if ids := by_source.get("verdicts"):
+        loaded.verdicts = _verdicts(ids)
     return loaded
+
+
+def _verdicts(ids: Iterable[int]) -> dict[int, Any]:
+    """Return decisions of reviews with the names of what they are about (one query)."""
+    item = ReviewItem.objects.filter(item_id=OuterRef("item_id"))
+    opened = ReviewCampaign.objects.filter(campaign_id=OuterRef("campaign_id"), revision=1)
+    access = item.annotate(both=Concat(F("resource_name"), Value(" · "), F("entitlement_name")))
+    rows = ReviewDecision.objects.annotate(
+        subject_name=Subquery(item.values("subject_name")),
+        access_is=Subquery(access.values("both")),
+        campaign_name=Subquery(opened.values("name")),
+    )
+    return rows.in_bulk(list(ids))
+
+
+def _first(request_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, AccessRequest]:
+    """Return the first revisions of requests (one query)."""
+    rows = AccessRequest.objects.filter(request_id__in=set(request_ids), revision=1)
+    return {row.request_id: row for row in rows}
 
 
 def _produced(decisions: Iterable[Decision]) -> dict[tuple[uuid.UUID, int], AccessRequest]:
@@ -249,6 +300,34 @@ def _of_attempt(key: Position, loaded: _Loaded) -> Entry:
     )
 
 
+def _of_handover(key: Position, loaded: _Loaded) -> Entry:
+    handover = loaded.handovers[key.id]
+    row = loaded.about.get(handover.request_id)
+    return Entry(
+        at=key.at,
+        who=handover.giver_name,
+        sentence=sentences.handed_over(handover),
+        on=row.access_name if row else "",
+        position=key,
+        request_id=handover.request_id,
+        kind="request",
+    )
+
+
+def _of_message(key: Position, loaded: _Loaded) -> Entry:
+    message = loaded.messages[key.id]
+    row = loaded.about.get(message.request_id)
+    return Entry(
+        at=key.at,
+        who=message.actor_name,
+        sentence=sentences.messaged(message),
+        on=row.access_name if row else "",
+        position=key,
+        request_id=message.request_id,
+        kind="request",
+    )
+
+
 def _of_signin(key: Position, row: SignIn) -> Entry:
     return Entry(
         at=key.at,
@@ -270,6 +349,32 @@ def _of_export(key: Position, row: ReportExport) -> Entry:
         position=key,
         kind="reportexport",
         object_id=row.pk,
+    )
+
+
+#: What happened beside a request's revisions.
+_BESIDE = {"attempts": _of_attempt, "handovers": _of_handover, "messages": _of_message}
+
+
+def _of_campaign(key: Position, row: ReviewCampaign) -> Entry:
+    return Entry(
+        at=key.at,
+        who=row.actor_name,
+        sentence=sentences.campaign(row),
+        on="access review",
+        position=key,
+        campaign_id=row.campaign_id,
+    )
+
+
+def _of_verdict(key: Position, row: Any) -> Entry:
+    return Entry(
+        at=key.at,
+        who=row.actor_name,
+        sentence=sentences.reviewed(row, subject=row.subject_name, name=row.campaign_name),
+        on=row.access_is,
+        position=key,
+        request_id=row.request_id,
     )
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-CONFIGURATION = ("user", "group", "membership", "resource", "entitlement", "policy")
+CONFIGURATION = (
+    "user", "group", "membership", "resource", "entitlement", "policy", "reportschedule",
+)  # fmt: skip
 
 
 class Position(NamedTuple):
@@ -230,5 +232,41 @@ SOURCES: tuple[Source, ...] = (
         at="x.occurred_at", id="x.id", kinds={"downloads": "true"},
         person_arms=("x.actor_id = %s",), system=None, request="x.uid",
         words="concat_ws(' ', x.actor_name, x.title, x.query::text)",
+    ),
+    Source(
+        name="verdicts", rank=11, table="approvals_reviewdecision v",
+        at="v.occurred_at", id="v.id", kinds={"reviews": "true"},
+        person_arms=("v.actor_id = %s", f"v.request_id {_OF_SUBJECT}"),
+        system=f"v.request_id {_OF_SYSTEM}", request="v.request_id",
+        words="concat_ws(' ', v.reason, v.actor_name, (SELECT concat_ws(' ', i.subject_name,"
+        " i.resource_name, i.entitlement_name) FROM approvals_reviewitem i"
+        " WHERE i.item_id = v.item_id), (SELECT p.name FROM approvals_reviewcampaign p"
+        " WHERE p.campaign_id = v.campaign_id AND p.revision = 1))",
+    ),
+    Source(
+        name="campaigns", rank=12, table="approvals_reviewcampaign p",
+        at="p.occurred_at", id="p.id", kinds={"reviews": "true"},
+        person_arms=("p.actor_id = %s",), system="p.resource_id = :r", request="p.campaign_id",
+        words="concat_ws(' ', p.name, p.resource_name, p.actor_name, p.comment)",
+    ),
+    Source(
+        name="messages", rank=13, table="approvals_requestmessage m",
+        at="m.occurred_at", id="m.id", kinds={"questions": "true"},
+        person_arms=("m.actor_id = %s", f"m.request_id {_OF_SUBJECT}",
+                     f"m.request_id {_OF_REQUESTER}"),
+        system=f"m.request_id {_OF_SYSTEM}", request="m.request_id",
+        words="concat_ws(' ', m.text, m.actor_name)",
+    ),
+    Source(
+        name="handovers", rank=14, table="approvals_requesthandover w",
+        at="w.occurred_at", id="w.id", kinds={"decisions": "true"},
+        person_arms=("w.giver_id = %s", "w.taker_id = %s", f"w.request_id {_OF_SUBJECT}",
+                     f"w.request_id {_OF_REQUESTER}"),
+        system=f"w.request_id {_OF_SYSTEM}", request="w.request_id",
+        words="concat_ws(' ', w.comment, w.giver_name, w.taker_name, w.place_name, w.level_name)",
+    ),
+    _configuration(
+        15, "reportschedule", person_arms=("history_user_id = %s", "owner_id = %s"),
+        words="concat_ws(' ', name, report, query::text, paused_because, history_change_reason)",
     ),
 )  # fmt: skip

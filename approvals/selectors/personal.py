@@ -22,6 +22,7 @@ from approvals.models import (
     Membership,
     OutboxItem,
     Policy,
+    ReportSchedule,
     Resource,
     User,
 )
@@ -32,6 +33,7 @@ from audit.selectors.erasures import ERASED, Found, Row
 #: What the sealer must read beside the records themselves.
 LOOKED_UP: list[Any] = [
     User, Group, Membership, Resource, Entitlement, Policy, CurrentRequest, OutboxItem,
+    ReportSchedule,
 ]  # fmt: skip
 _SHOWN_MOST = 5
 
@@ -125,6 +127,10 @@ def _of_configuration(who: Person) -> Iterator[str]:
         for row in model.objects.values("name", *names):
             if any(who.is_named(row[name]) for name in names):
                 yield f"{noun} “{row['name']}” names them. Change it first."
+    schedules = ReportSchedule.objects.exclude(owner_id=who.pk)
+    for name, query, owner in schedules.values_list("name", "query", "owner__name"):
+        if who.is_named(query) or who.is_named(name):
+            yield f"{owner}'s scheduled report “{name}” names them. Change it first."
     for owned in Resource.objects.filter(owner_id=who.pk).values_list("name", flat=True):
         yield f"They own the resource “{owned}”. Give it another owner first."
     standing = User.objects.filter(
@@ -145,6 +151,9 @@ def _of_the_moment(who: Person) -> Iterator[str]:
         for item in sending.values_list("payload", flat=True)
     ):
         yield "A mail about one of their requests is being sent. Try again in a moment."
+    reports = OutboxItem.objects.filter(topic="report.run", leased_until__gt=Now())
+    if any(who.pk in found["recipients"] for found in reports.values_list("payload", flat=True)):
+        yield "A scheduled report for them is being sent. Try again in a moment."
 
 
 def _kept(who: Person) -> Iterator[str]:

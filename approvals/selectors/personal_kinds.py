@@ -21,6 +21,10 @@ from approvals.models import (
     Policy,
     PublicKey,
     ReportExport,
+    ReportRun,
+    ReportSchedule,
+    RequestHandover,
+    RequestMessage,
     Resource,
     ReviewCampaign,
     ReviewDecision,
@@ -149,6 +153,22 @@ def _of_decision(who: Person, row: Values) -> set[str]:
     return {"comment"} | ({"actor_name"} if row["actor_id"] == who.pk else set())
 
 
+def _of_message(who: Person, row: Values) -> set[str]:
+    return {"text"} | ({"actor_name"} if row["actor_id"] == who.pk else set())
+
+
+def _of_handover(who: Person, row: Values) -> set[str]:
+    names = {
+        column
+        for column, key in (
+            ("giver_name", "giver_id"), ("taker_name", "taker_id"), ("place_name", "place_id"),
+        )
+        if row[key] == who.pk
+    }  # fmt: skip
+    given = row["giver_id"] == who.pk or row["request_id"] in who.requests
+    return names | ({"comment"} if given else set())
+
+
 def _of_notice(who: Person, row: Values) -> set[str]:
     to = {"address", "recipient_name"} if row["recipient_id"] == who.pk else set()
     return {"subject_line"} | to if to or row["request_id"] in who.requests else set()
@@ -197,6 +217,28 @@ RECORDS: tuple[Kind, ...] = (
         texts=("comment",),
     ),
     Kind(
+        model=RequestHandover,
+        label="Handovers of requests",
+        own=lambda who: (
+            _on_requests(who) | Q(giver_id=who.pk) | Q(taker_id=who.pk) | Q(place_id=who.pk)
+        ),
+        columns=_of_handover,
+        at=lambda _, row: ("request_handover", f"{row['request_id']}.{row['number']}", ""),
+        texts=("comment",),
+    ),
+    Kind(
+        model=RequestMessage,
+        label="Questions and answers",
+        own=lambda who: _on_requests(who) | Q(actor_id=who.pk),
+        columns=lambda who, row: (
+            _of_message(who, row)
+            if row["actor_id"] == who.pk or row["request_id"] in who.requests
+            else set()
+        ),
+        at=lambda _, row: ("request_message", f"{row['request_id']}.{row['number']}", ""),
+        texts=("text",),
+    ),
+    Kind(
         model=GrantEvent,
         label="Attempts at targets",
         own=_on_requests,
@@ -232,6 +274,15 @@ RECORDS: tuple[Kind, ...] = (
         columns=_by_id(actor_name="actor_id", query="actor_id"),
         at=lambda _, row: ("report_export", str(row["uid"]), ""),
         texts=("query",),
+    ),
+    Kind(
+        model=ReportRun,
+        label="Runs of scheduled reports",
+        own=lambda who: Q(owner_id=who.pk),
+        columns=_by_id(owner_name="owner_id", schedule_name="owner_id", query="owner_id"),
+        at=lambda _, row: ("report_run", str(row["run_id"]), ""),
+        object="run_id",
+        texts=("schedule_name", "query", "reason"),
     ),
     Kind(
         model=ReviewCampaign,
@@ -283,12 +334,14 @@ HISTORIES: dict[str, Any] = {
     "entitlement": Entitlement.history.model,
     "policy": Policy.history.model,
     "publickey": PublicKey.history.model,
+    "reportschedule": ReportSchedule.history.model,
 }
 _TEXTS = {
     "group": ("title",),
     "resource": ("title", "description", "connect_hint", "settings"),
     "entitlement": ("description", "keywords", "settings"),
     "policy": ("description",),
+    "reportschedule": ("name", "query", "paused_because"),
 }
 
 
@@ -301,13 +354,20 @@ def _of_history(name: str) -> Callable[[Person, Values], set[str]]:
             return {"history_change_reason"}
         if name == "publickey" and row["person_id"] == who.pk:
             return {"text", "fingerprint", "history_change_reason"}
+        if name == "reportschedule" and row["owner_id"] == who.pk:
+            return {"name", "query", "paused_because", "history_change_reason"}
         return made
 
     return columns
 
 
 def _history(name: str) -> Kind:
-    about = {"user": "id", "membership": "person_id", "publickey": "person_id"}.get(name)
+    about = {
+        "user": "id",
+        "membership": "person_id",
+        "publickey": "person_id",
+        "reportschedule": "owner_id",
+    }.get(name)
 
     def own(who: Person) -> Q:
         made = Q(history_user_id=who.pk)

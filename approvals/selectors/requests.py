@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection, models
+from django.db.models import Case, F, OuterRef, Subquery, Value, When
+from django.db.models.expressions import RawSQL
 
 from approvals.domain.refusals import NotFound
 from approvals.models import (
@@ -17,8 +19,10 @@ from approvals.models import (
     Entitlement,
     GrantEvent,
     Notice,
+    RequestHandover,
     User,
 )
+from approvals.selectors import questions
 
 PAGE = 50
 
@@ -140,8 +144,23 @@ def revisions(request_id: uuid.UUID) -> list[AccessRequest]:
 
 
 def decisions(request_id: uuid.UUID) -> list[Decision]:
-    """Return the decisions, oldest first (one query)."""
-    return list(Decision.objects.filter(request_id=request_id).order_by("revision"))
+    """Return the decisions, oldest first (one query).
+
+    `for_whom` of each names whose place it was made in, where they had handed it over.
+    """
+    rows = Decision.objects.filter(request_id=request_id).annotate(for_whom=_for_whom())
+    return list(rows.order_by("revision"))
+
+
+def _for_whom() -> Subquery:
+    """Return the subquery of whose place a decision was made in; nothing for one's own."""
+    taken = RequestHandover.objects.filter(
+        request_id=OuterRef("request_id"),
+        level=OuterRef("level"),
+        taker_id=OuterRef("actor_id"),
+        occurred_at__lte=OuterRef("occurred_at"),
+    ).annotate(whose=Case(When(place_id=F("taker_id"), then=Value("")), default=F("place_name")))
+    return Subquery(taken.order_by("-number").values("whose")[:1])
 
 
 def grant_events(request_id: uuid.UUID) -> list[GrantEvent]:
@@ -218,6 +237,8 @@ class InboxItem(NamedTuple):
 
     record: AccessRequest
     due_at: datetime
+    has_open_question: bool | None = None
+    """Whether a question waits for its answer; None where nothing was asked."""
 
 
 def inbox(*, person: User, after: Cursor | None = None, limit: int = PAGE) -> list[InboxItem]:
@@ -227,9 +248,10 @@ def inbox(*, person: User, after: Cursor | None = None, limit: int = PAGE) -> li
         rows = rows.extra(  # a row comparison, so that the index is walked from the cursor
             where=["(due_at, request_id) > (%s, %s)"], params=[after.at, after.id]
         )
-    asked = list(rows.values_list("request_id", "due_at")[:limit])
-    records = current_many(request_id for request_id, _ in asked)
-    return [InboxItem(records[key], due_at) for key, due_at in asked if key in records]
+    is_open = RawSQL(questions.OPEN_SQL.replace(" a.", " approvals_asked."), [])  # noqa: S611
+    asked = list(rows.annotate(open=is_open).values_list("request_id", "due_at", "open")[:limit])
+    records = current_many(request_id for request_id, _, _ in asked)
+    return [InboxItem(records[key], *rest) for key, *rest in asked if key in records]
 
 
 def is_asked(request_id: uuid.UUID, *, person: User) -> bool:
@@ -250,7 +272,8 @@ def asked_at(request_id: uuid.UUID, *, person: int) -> datetime | None:
 
 def decided_by(*, person: User, limit: int = PAGE) -> list[tuple[Decision, AccessRequest]]:
     """Return the person's latest decisions with the requests as they stand (two queries)."""
-    rows = list(Decision.objects.filter(actor=person).order_by("-occurred_at", "-id")[:limit])
+    mine = Decision.objects.filter(actor=person).annotate(for_whom=_for_whom())
+    rows = list(mine.order_by("-occurred_at", "-id")[:limit])
     records = current_many(row.request_id for row in rows)
     return [(row, records[row.request_id]) for row in rows if row.request_id in records]
 

@@ -20,6 +20,7 @@ from approvals.models import (
     ReviewShown,
     User,
 )
+from approvals.selectors import people
 
 #: Items that a page shows at most.
 SHOWN_MOST = 200
@@ -61,6 +62,16 @@ def for_person(person: User) -> Q:
     if person.is_compliance:
         mine |= (Q(reviewer=None) | Q(reviewer__is_active=False)) & ~Q(subject=person)
     return mine
+
+
+def still_asked(campaign_id: uuid.UUID) -> Q:
+    """Return the condition that a notice's `person` may decide on something of a campaign."""
+    left = undecided().filter(campaign_id=campaign_id)
+    unowned = Q(reviewer=None) | Q(reviewer__is_active=False)
+    return Q(Exists(left.filter(reviewer=OuterRef("person")))) | Q(
+        Exists(left.filter(unowned).exclude(subject=OuterRef("person"))),
+        person__in=[person.pk for person in people.compliance()],
+    )
 
 
 def waiting(person: User) -> QuerySet[ReviewItem]:

@@ -10,7 +10,17 @@ from typing import Any, NamedTuple
 from django.utils import timezone
 
 from approvals.domain.durations import words
-from approvals.models import AccessRequest, Decision, GrantEvent, ReportExport, SignIn
+from approvals.models import (
+    AccessRequest,
+    Decision,
+    GrantEvent,
+    ReportExport,
+    RequestHandover,
+    RequestMessage,
+    ReviewCampaign,
+    ReviewDecision,
+    SignIn,
+)
 
 END_REASONS = {
     "time": "time ran out",
@@ -81,6 +91,21 @@ def decided(decision: Decision) -> Sentence:
     )
 
 
+def handed_over(row: RequestHandover) -> Sentence:
+    """Return who got a place on a request, whose it was, and why."""
+    own = "" if row.place_id == row.giver_id else f", the place of {row.place_name}"
+    return Sentence(
+        "Handed over", f"{row.level_name} to {row.taker_name}{own}", _quoted(row.comment)
+    )
+
+
+def messaged(message: RequestMessage) -> Sentence:
+    """Return what an approver asked, or what was answered."""
+    if message.kind == RequestMessage.Kind.QUESTION:
+        return Sentence("Asked a question", f"(message {message.number})", _quoted(message.text))
+    return Sentence("Answered", f"message {message.answers}", _quoted(message.text))
+
+
 def attempted(event: GrantEvent) -> Sentence:
     """Return what came of one call to a target."""
     number = f"attempt {event.attempt}" if event.attempt > 1 else ""
@@ -120,6 +145,40 @@ def exported(row: ReportExport) -> Sentence:
         f"Downloaded “{row.title}”",
         f"as {row.format.upper()}, {rows}",
         _joined(query, f"checkpoint of {size:,} leaves" if size is not None else ""),
+    )
+
+
+_CAMPAIGN = {
+    ReviewCampaign.Event.OPENED: "Opened the access review",
+    ReviewCampaign.Event.SIGNED_OFF: "Signed off the access review",
+    ReviewCampaign.Event.CANCELLED: "Cancelled the access review",
+}
+
+
+def campaign(row: ReviewCampaign) -> Sentence:
+    """Return what a revision of an access review records."""
+    about = f"{row.items:,} access{'' if row.items == 1 else 'es'}, {row.scope_name}"
+    asks = f"due {moment(row.due_at)}" if row.is_open else ""
+    return Sentence(
+        _CAMPAIGN[ReviewCampaign.Event(row.event)],
+        f"“{row.name}”",
+        _joined(about, asks, _quoted(row.comment)),
+    )
+
+
+def reviewed(row: ReviewDecision, *, subject: str, name: str) -> Sentence:
+    """Return what was decided about the access of `subject` in the review called `name`."""
+    headline = {
+        ReviewDecision.Verdict.KEEP: "Kept",
+        ReviewDecision.Verdict.REMOVE: "Removed",
+        ReviewDecision.Verdict.GONE: "Had ended by itself:",
+        ReviewDecision.Verdict.UNREVIEWED: "Not reviewed in time:",
+    }[ReviewDecision.Verdict(row.verdict)]
+    together = f"one of {row.together} at one stroke" if row.together > 1 else ""
+    return Sentence(
+        headline,
+        f"{subject}’s access in the review “{name}”",
+        _joined(_quoted(row.reason), together),
     )
 
 

@@ -10,7 +10,7 @@ from django.db import connection
 
 from approvals.models import AccessRequest, Asked, Decision, User
 from approvals.models.catalogue import Risk
-from approvals.selectors import requests
+from approvals.selectors import questions, requests
 from approvals.selectors.requests import PAGE, Cursor, InboxItem
 
 _TEXT_MOST = 100
@@ -95,7 +95,7 @@ def inbox(
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT a.request_id, a.due_at FROM approvals_asked a
+            SELECT a.request_id, a.due_at, {questions.OPEN_SQL} FROM approvals_asked a
             JOIN approvals_currentrequest c ON c.request_id = a.request_id
             JOIN approvals_accessrequest r ON r.id = c.record_id
             WHERE {" AND ".join(wanted)} ORDER BY a.due_at, a.request_id LIMIT %s
@@ -103,8 +103,8 @@ def inbox(
             [*parameters, limit],
         )
         asked = cursor.fetchall()
-    records = requests.current_many(key for key, _ in asked)
-    return [InboxItem(records[key], due_at) for key, due_at in asked if key in records]
+    records = requests.current_many(key for key, _, _ in asked)
+    return [InboxItem(records[key], *rest) for key, *rest in asked if key in records]
 
 
 def _within(text: str) -> str:

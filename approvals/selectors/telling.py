@@ -7,8 +7,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from approvals.models import AccessRequest, GrantEvent, Notice, User
-from approvals.selectors import requests
+from approvals.models import AccessRequest, GrantEvent, Notice, RequestMessage, User
+from approvals.selectors import questions, requests
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ def key(channel: str, once_key: str) -> str:
     return once_key if channel == "email" else f"{channel}:{once_key}"
 
 
+def review_key(kind: str, campaign_id: uuid.UUID) -> str:
+    """Return how the keys of all notices of a kind about one access review begin."""
+    return f"{kind}:{campaign_id}:"
+
+
 def recipient(pk: int) -> User | None:
     """Return a person, active or not (one query)."""
     return User.objects.filter(pk=pk).first()
@@ -64,6 +69,28 @@ def facts(request_id: uuid.UUID, *, revision: int) -> Facts | None:
     if not rows or rows[0].revision != revision:
         return None
     return Facts(event=rows[0], record=rows[-1])
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question or an answer that is told; with an answer, the question that it is to."""
+
+    message: RequestMessage
+    question: RequestMessage
+    is_answered: bool
+
+
+def exchange(request_id: uuid.UUID, *, number: int) -> Exchange | None:
+    """Return a message of a request for its notice (one query); None where there is none."""
+    rows = {row.number: row for row in questions.messages(request_id)}
+    message = rows.get(number)
+    if message is None:
+        return None
+    return Exchange(
+        message=message,
+        question=rows[message.answers] if message.answers else message,
+        is_answered=any(row.answers == number for row in rows.values()),
+    )
 
 
 def failed_removals(request_id: uuid.UUID) -> int:

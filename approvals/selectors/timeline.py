@@ -12,13 +12,20 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import DateTimeField, Exists, Func, OuterRef
+from django.db.models import Case, DateTimeField, Exists, Func, OuterRef, When
 
 from approvals.domain.durations import words
 from approvals.domain.states import EndReason, Event, State
-from approvals.models import AccessRequest, CurrentRequest, GrantEvent, User
+from approvals.models import (
+    AccessRequest,
+    CurrentRequest,
+    GrantEvent,
+    RequestHandover,
+    RequestMessage,
+    User,
+)
 from approvals.models.request import reference
-from approvals.selectors import beside, requests
+from approvals.selectors import beside, handing_over, questions, requests
 from approvals.selectors.beside import Line
 from audit.selectors.erasures import ERASED
 
@@ -65,12 +72,16 @@ class History(NamedTuple):
     revisions: int
     removal: Removal | None
     last_error: str
-    counts: tuple[int, int]
+    counts: tuple[int, int, int, int]
     extensions: tuple[AccessRequest, ...] = ()
+    messages: tuple[RequestMessage, ...] = ()
 
     def mark(self, revision: int) -> str:
         """Return what tells two states of the page apart, as `mark` reads it from the database."""
-        return f"{revision}.{self.counts[0]}.{self.counts[1]}"
+        return ".".join(map(str, (revision, *self.counts)))
+
+
+_VOTES = {Event.VOTED, Event.APPROVED, Event.DENIED}
 
 
 class _ClockTimestamp(Func):
@@ -84,7 +95,9 @@ def load(record: AccessRequest) -> History:
         AccessRequest.objects.filter(request_id=record.request_id)
         .annotate(
             read_at=_ClockTimestamp(),
+            asked=Case(When(revision=1, then=questions.inline())),
             is_extended=Exists(CurrentRequest.objects.filter(extends=OuterRef("request_id"))),
+            handed=Case(When(revision=1, then=handing_over.inline())),
         )
         .order_by("revision")
     )
@@ -95,11 +108,15 @@ def load(record: AccessRequest) -> History:
     notices = requests.notices(record.request_id)
     is_extended = revisions[0].is_extended
     extensions = requests.extensions_of(record.request_id) if is_extended else []
+    messages = questions.from_column(record.request_id, revisions[0].asked)
+    handed = handing_over.from_column(record.request_id, revisions[0].handed)
     lines = [
-        *_revision_lines(revisions, events),
+        *_revision_lines(revisions, events, handed),
         *beside.failures(events),
         *beside.notices(notices),
         *beside.extensions(extensions),
+        *beside.messages(messages),
+        *beside.handovers(handed),
     ]
     lines.sort(key=lambda line: line.order, reverse=True)
     newest = revisions[-1]
@@ -110,8 +127,9 @@ def load(record: AccessRequest) -> History:
         revisions=len(revisions),
         removal=_removal(newest, events),
         last_error=error,
-        counts=(len(events), len(notices)),
+        counts=(len(events), len(notices), len(messages), len(handed)),
         extensions=tuple(extensions),
+        messages=tuple(messages),
     )
 
 
@@ -120,11 +138,13 @@ def mark(request_id: uuid.UUID, *, revision: int) -> str:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT (SELECT count(*) FROM approvals_grantevent WHERE request_id = %(id)s),"
-            " (SELECT count(*) FROM approvals_notice WHERE request_id = %(id)s)",
+            " (SELECT count(*) FROM approvals_notice WHERE request_id = %(id)s),"
+            " (SELECT count(*) FROM approvals_requestmessage WHERE request_id = %(id)s),"
+            " (SELECT count(*) FROM approvals_requesthandover WHERE request_id = %(id)s)",
             {"id": request_id},
         )
-        events, notices = cursor.fetchone()
-    return f"{revision}.{events}.{notices}"
+        counts = cursor.fetchone()
+    return ".".join(map(str, (revision, *counts)))
 
 
 def _name_actors(revisions: Sequence[AccessRequest]) -> None:
@@ -145,7 +165,9 @@ def _was_approved(revisions: Sequence[AccessRequest]) -> bool:
 
 
 def _revision_lines(
-    revisions: Sequence[AccessRequest], events: Sequence[GrantEvent]
+    revisions: Sequence[AccessRequest],
+    events: Sequence[GrantEvent],
+    handed: Sequence[RequestHandover],
 ) -> Iterator[Line]:
     before: AccessRequest | None = None
     latest = revisions[0].occurred_at
@@ -158,7 +180,10 @@ def _revision_lines(
             revision=row.revision,
             quote=row.comment,
         )
-        yield _sentence(line, row, before, events)
+        said = _sentence(line, row, before, events)
+        if row.event in _VOTES and (name := handing_over.for_whom(row, handed)):
+            said = replace(said, text=f"{said.text} for {'somebody' if name == ERASED else name}")
+        yield said
         before = row
 
 

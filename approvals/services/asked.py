@@ -57,6 +57,7 @@ def _watches(record: AccessRequest, view: views.ChainView) -> set[str]:
     keys = set(chains.dependencies(view.chain, view.parties, view.directory))
     if "o:resource" in keys:
         keys = (keys - {"o:resource"}) | {f"r:{record.entitlement_id}"}
+    keys |= {f"p:{key}" for each in view.handovers for key in (each.giver, each.taker)}
     return {key.lower() if key.startswith("l:") else key for key in keys}
 
 

@@ -15,6 +15,7 @@ from approvals.domain.refusals import Invalid, NotAllowed, NotFound, Settled
 from approvals.models import User
 from approvals.selectors import personal
 from approvals.selectors.personal_kinds import KINDS
+from approvals.services import report_schedules
 from audit.domain.entries import SYSTEM
 from audit.models import Erasure, histories, sealed
 from audit.selectors import erasures
@@ -34,6 +35,7 @@ def register() -> None:
             "approvals_erase_seen(bigint,text[])",
             "approvals_erase_notices(bigint)",
             "approvals_erase_saved(bigint,text[])",
+            "approvals_erase_reports(bigint,text[])",
         ],
     )
 
@@ -91,6 +93,7 @@ def approve(*, actor: User, erasure_id: uuid.UUID, comment: str, now: datetime) 
         person.save(update_fields=["is_active"])
     for key in person.public_keys.all():
         key.delete()
+    report_schedules.forget(person, reason="erasure approved")
     _sign_out(person)
     return made
 
@@ -132,6 +135,9 @@ def make_neutral(person_id: int) -> None:
         cursor.execute("SELECT approvals_erase_notices(%s)", [person_id])
         cursor.execute(
             "SELECT approvals_erase_saved(%s, %s::text[])", [person_id, sorted(who.words)]
+        )
+        cursor.execute(
+            "SELECT approvals_erase_reports(%s, %s::text[])", [person_id, sorted(who.words)]
         )
     row = User.history.get(history_id=history_id)
     revision, previous = sealed.last(model="user", object_id=str(person_id))

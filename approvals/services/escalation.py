@@ -68,6 +68,7 @@ def escalate(*, request_id: uuid.UUID, now: datetime) -> AccessRequest | None:
         detail={
             "level": record.level,
             "level_name": record.level_name,
+            "from": view.names_of(_asked(request_id)),
             "to": view.names_of(view.electorate),
             "new": view.names_of(view.electorate - _asked(request_id)),
             "was_due_at": record.due_at.isoformat(),

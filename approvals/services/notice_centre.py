@@ -7,11 +7,13 @@ import uuid
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Q
 
-from approvals.domain.notices import ASKING, Chosen
+from approvals.domain.notices import ASKING, REVIEW_ASKS, Chosen
 from approvals.domain.refusals import NotFound
 from approvals.models import Asked, Notice, NoticeEntry, OutboxItem, User
 from approvals.outbox import queue
+from approvals.selectors import noticing, telling
 
 LANE = "notices"
 DIGEST = "notice.digest"
@@ -78,6 +80,27 @@ def settle(request_id: uuid.UUID, *, now: datetime) -> int:
         .exclude(person_id__in=asked)
         .update(read_at=now)
     )
+
+
+def settle_review(campaign_id: uuid.UUID, *, still: Q | None, now: datetime) -> int:
+    """Mark what asks about a review as read for those whom it needs no more; return how many.
+
+    `still` is the condition that a line's person has something to decide; None when the review is
+    over, and with it what asks to sign it off.
+    """
+    lines = NoticeEntry.objects.filter(read_at__isnull=True)
+    if still is None:
+        return lines.filter(noticing.about_review(campaign_id, REVIEW_ASKS)).update(read_at=now)
+    asks = noticing.about_review(campaign_id, REVIEW_ASKS - {"review_ready"})
+    return lines.filter(asks).exclude(still).update(read_at=now)
+
+
+def settle_questions(request_id: uuid.UUID, *, number: int | None = None, now: datetime) -> int:
+    """Mark the question of a number, or all about a request, as read; return how many were not."""
+    which = "" if number is None else f"{number}:"
+    key = telling.key("portal", f"{request_id}:question:{which}")
+    lines = NoticeEntry.objects.filter(read_at__isnull=True, notice__once_key__startswith=key)
+    return lines.update(read_at=now)
 
 
 def read(*, actor: User, notice_id: int, now: datetime) -> None:

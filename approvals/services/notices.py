@@ -26,6 +26,15 @@ def ask(
     _put(record, kind, people, now=now, once=f"{level}.{step}")
 
 
+def handed_over(
+    record: AccessRequest, view: ChainView, *, people: Iterable[int], number: int, now: datetime
+) -> None:
+    """Tell the taker of a handover, by its number, that they may decide now, by whom and why."""
+    once = f"{view.progress.level}.{view.progress.escalations}.handed.{number}"
+    extra = {"handover": str(number)}
+    _put(record, "approval_needed", people, now=now, once=once, extra=extra)
+
+
 def remind(record: AccessRequest, view: ChainView, *, at: datetime, now: datetime) -> None:
     """Remind everybody who may decide now; `at` is the reminder's own moment."""
     _put(record, "reminder", view.electorate, now=now, once=at.isoformat())
@@ -68,6 +77,17 @@ def decided(record: AccessRequest, *, others: Iterable[int], now: datetime) -> N
             *_items(record, "settled", people, now=now),
         ]
     )
+
+
+def question(record: AccessRequest, *, number: int, now: datetime) -> None:
+    """Tell the requester and the subject that an approver asks them something."""
+    extra = {"number": str(number)}
+    _put(record, "question", _askers(record), now=now, once=str(number), extra=extra)
+
+
+def answer(record: AccessRequest, *, number: int, people: Iterable[int], now: datetime) -> None:
+    """Tell who asked, and all who may decide now, what was answered."""
+    _put(record, "answer", people, now=now, once=str(number), extra={"number": str(number)})
 
 
 def level_done(record: AccessRequest, *, others: Iterable[int], now: datetime) -> None:

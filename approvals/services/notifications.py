@@ -22,11 +22,11 @@ from django.db import IntegrityError, connection, transaction
 
 from approvals.channels import email, portal, registry
 from approvals.channels.protocol import Attachment, Channel, DeliveryFailed, Message
-from approvals.domain.notices import ASKING, SETTLING, Chosen, Mode, sort_of
+from approvals.domain.notices import ASKING, QUESTIONS, SETTLING, Chosen, Mode, sort_of
 from approvals.domain.states import State
-from approvals.models import AccessRequest, Notice, OutboxItem, User
+from approvals.models import AccessRequest, Notice, OutboxItem, RequestHandover, User
 from approvals.outbox import queue
-from approvals.selectors import chains, noticing, requests, telling
+from approvals.selectors import chains, handing_over, noticing, requests, telling
 from approvals.services import letters, notice_centre, recording, rendering
 
 log = structlog.get_logger(__name__)
@@ -79,18 +79,22 @@ def _send(item: OutboxItem, now: datetime) -> None:
         view = chains.load(facts.record, now=now)
     elif kind in SETTLING:
         notice_centre.settle(request_id, now=now)
+        if facts.record.state != State.PENDING:
+            notice_centre.settle_questions(request_id, now=now)
+    number = payload.get("number")
+    exchange = telling.exchange(request_id, number=int(number)) if number else None
     chosen = noticing.chosen(person)
     notice: _Notice | None = None
     for channel, address in channels:
         before = [row for row in told if row.channel == channel.NAME]
-        if reason := _outdated(item, facts, view, person, before, now):
+        if reason := _outdated(item, facts, view, person, before, now, exchange):
             log.info("notice.outdated", reason=reason, channel=channel.NAME, **fields)
         elif channel.INTERRUPTS and not _comes_now(item, person, chosen, now):
             log.info("notice.not_now", channel=channel.NAME, **fields)
         elif channel.INTERRUPTS and _is_given_up(item, now):
             log.error("notice.given_up", error=item.last_error, **fields)
         else:
-            notice = notice or _write(item, facts, view, person, now)
+            notice = notice or _write(item, facts, view, person, now, exchange)
             _hand_over(channel, address, notice, person, chosen=chosen, now=now)
 
 
@@ -145,6 +149,7 @@ def _write(
     view: chains.ChainView | None,
     person: User,
     now: datetime,
+    exchange: telling.Exchange | None = None,
 ) -> _Notice:
     payload = item.payload
     letter = letters.write(
@@ -157,6 +162,8 @@ def _write(
             view=view,
             now=now,
             error=payload.get("error", ""),
+            exchange=exchange,
+            handover=_handover(item),
         )
     )
     text, html = rendering.render(letter, to=person, reference=facts.record.reference)
@@ -169,6 +176,14 @@ def _write(
         html=html,
         request_id=facts.record.request_id,
     )
+
+
+def _handover(item: OutboxItem) -> RequestHandover | None:
+    """Return the handover that a notice tells of (a query where there is one)."""
+    number = item.payload.get("handover")
+    if number is None:
+        return None
+    return handing_over.one(uuid.UUID(item.payload["request_id"]), number=int(number))
 
 
 def _hand_over(
@@ -209,18 +224,22 @@ def deliver(
     now: datetime,
     attachments: tuple[Attachment, ...] = (),
     in_centre: bool = False,
+    as_chosen: OutboxItem | None = None,
     only_after: str = "",
     also: Callable[[str], object] = lambda _: None,
 ) -> bool:
     """Send a letter that is about no request, at once, once for its key; return whether it went.
 
     `in_centre` is whether it stands in the person's notice centre too, which is not for mail that
-    is itself the copy of something. With `only_after` it goes only by channels by which the notice
-    of that key went. `also` is called with the Message-ID in the transaction that
-    records a mail. Raises: DeliveryFailed, to be tried again later.
+    is itself the copy of something. With `as_chosen`, the work it is done for, it comes as
+    the person chose about its kind: now, after quiet hours, in the digest or not at all; what no
+    server takes for days is given up. With `only_after` it goes only by channels by which the
+    notice of that key went. `also` is called with the Message-ID in the transaction that records a
+    mail. Raises: DeliveryFailed, to be tried again later.
     """
     assert recording.no_transaction(), "a transaction is open, and the network must not hold one"
     went = False
+    chosen = noticing.chosen(to) if as_chosen else None
     with _alone(once_key):
         text, html = rendering.render(letter, to=to, reference=reference)
         notice = _Notice(
@@ -241,11 +260,18 @@ def deliver(
             if only_after and not telling.was_told(telling.key(channel.NAME, only_after)):
                 log.info("notice.outdated", reason="its beginning was not told", kind=kind)
                 continue
-            if channel.INTERRUPTS:
-                _hand_over(channel, address, notice, to, now=now, also=also)
-                went = True
-            else:
-                _hand_over(channel, address, notice, to, now=now)
+            if not channel.INTERRUPTS:
+                _hand_over(channel, address, notice, to, chosen=chosen, now=now)
+                continue
+            if as_chosen and chosen:
+                if not _comes_now(as_chosen, to, chosen, now):
+                    log.info("notice.not_now", channel=channel.NAME, kind=kind)
+                    continue
+                if _is_given_up(as_chosen, now):
+                    log.error("notice.given_up", error=as_chosen.last_error, kind=kind)
+                    continue
+            _hand_over(channel, address, notice, to, now=now, also=also)
+            went = True
     return went
 
 
@@ -256,6 +282,7 @@ def _outdated(
     person: User,
     told: Sequence[telling.Told],
     now: datetime,
+    exchange: telling.Exchange | None,
 ) -> str | None:
     """Return why the notice would not be true now, or None."""
     kind, event, record = item.payload["kind"], facts.event, facts.record
@@ -270,6 +297,10 @@ def _outdated(
             return "told since"
         if kind == "moved_on" and record.level != event.level:
             return "not at that level any more"
+    elif exchange is not None and record.state != State.PENDING:
+        return "not pending any more"
+    elif exchange is not None and kind in QUESTIONS and exchange.is_answered:
+        return "answered by now"
     elif kind in ("active", "missing") and record.state != State.ACTIVE:
         return "not active any more"
     elif kind == "ends_soon" and (

@@ -30,7 +30,8 @@ TICKET_MOST = 100
 COMMENT_MOST = 2_000
 LATEST_START = timedelta(days=90)
 
-_REFUSALS = {
+#: Why somebody may not decide, in a sentence.
+REFUSALS = {
     "self_decision": "Nobody decides on their own request, nor on one that they sent for another.",
     "inactive": "Your account is not active, so you can't decide.",
     "already_voted": "You have voted on this request already. One person has one vote.",
@@ -220,7 +221,7 @@ def _decide(
     if view.progress.state != "pending":
         raise Settled("This request has lapsed: nobody decided in time.", code="lapsed")
     if (code := view.refusal(actor.pk)) is not None:
-        raise NotAllowed(_REFUSALS[code], code=code)
+        raise NotAllowed(REFUSALS[code], code=code)
     if seen_revision != record.revision or view.progress.escalations != record.escalations:
         raise StaleRevision(
             "The request changed after you opened it. Look at it again, then decide.",

@@ -15,7 +15,7 @@ from approvals.models import OutboxItem, ReviewCampaign, User
 from approvals.outbox import queue
 from approvals.selectors import people, telling
 from approvals.selectors import reviews as reads
-from approvals.services import notifications
+from approvals.services import notice_centre, notifications
 from approvals.services.letters import reviews as letters
 
 log = structlog.get_logger(__name__)
@@ -52,6 +52,16 @@ def remind(campaign: ReviewCampaign, *, now: datetime) -> None:
         _put(campaign, REMINDER, _reviewers(campaign), number=number, now=now)
 
 
+def settled(campaign_id: uuid.UUID, *, now: datetime) -> None:
+    """Settle in people's centres what asked them about a review that needs them no more.
+
+    In the transaction of what was decided, or of the campaign's end.
+    """
+    runs = reads.campaign(campaign_id).is_open
+    still = reads.still_asked(campaign_id) if runs else None
+    notice_centre.settle_review(campaign_id, still=still, now=now)
+
+
 def _reviewers(campaign: ReviewCampaign) -> list[User]:
     """Return who may decide on what is undecided, by their numbers."""
     rows = reads.undecided().filter(campaign_id=campaign.campaign_id)
@@ -74,7 +84,10 @@ def _put(
             "payload__once_key", flat=True
         )
     )
-    keys = {person.pk: f"{kind}:{about}:{number}:{person.pk}" for person in to}
+    keys = {
+        person.pk: f"{telling.review_key(kind, campaign.campaign_id)}{number}:{person.pk}"
+        for person in to
+    }
     queue.put_many(
         queue.item(
             TOPIC,
@@ -117,4 +130,5 @@ def send(item: OutboxItem, now: datetime) -> None:
         reference="access review",
         now=now,
         in_centre=True,
+        as_chosen=item,
     )

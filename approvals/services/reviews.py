@@ -112,7 +112,10 @@ def decide(
         for request_id in sorted(ending):
             _remove(ending[request_id], request_id, actor=actor, reason=reason, now=now)
     ended = [row for row in rows if row.item_id not in live]
-    return Decided(tuple(decisions), tuple(_gone(ended, now=now)))
+    gone = _gone(ended, now=now)
+    for campaign_id in campaigns:
+        review_notices.settled(campaign_id, now=now)
+    return Decided(tuple(decisions), tuple(gone))
 
 
 def _seconds(shown_at: datetime | None, now: datetime) -> int | None:
@@ -200,6 +203,8 @@ def _settle(campaign_id: uuid.UUID, *, after: int, now: datetime) -> tuple[int, 
     done = _gone([row for row in rows if row.item_id not in live], now=now)
     if campaign.due_at <= now:
         done += _silence(campaign, there, live=live, now=now)
+    if done:
+        review_notices.settled(campaign_id, now=now)
     return len(done), rows[-1].pk
 
 
@@ -262,6 +267,7 @@ def sign_off(
             )
         closed = campaign.close(event=Event.SIGNED_OFF, actor=actor, comment=comment, now=now)
         closed.save()
+        review_notices.settled(campaign_id, now=now)
     return closed
 
 
@@ -278,6 +284,7 @@ def cancel(*, actor: User, campaign_id: uuid.UUID, reason: str, now: datetime) -
     )
     closed = campaign.close(event=Event.CANCELLED, actor=actor, comment=reason, now=now)
     closed.save()
+    review_notices.settled(campaign_id, now=now)
     return closed
 
 

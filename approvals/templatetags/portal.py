@@ -19,11 +19,13 @@ Tags:
   {% current "url name" … %}            aria-current="page" on the page's own link
   {% chain_levels view as levels %}     selectors.levels.LevelLine of each; used by _chain.html
   {% time_left record now as left %}    seconds, total, soon; used by _time_left.html
+  {% form_key %}                        a hidden field by which a form that is sent twice is told
   {% timezone_name %}                   the timezone that times are written in
   {% now_iso %}                         the server's time, from which portal.js counts
 `now` may be missing in the context: then the web host's clock is taken, for words only.
 """
 
+import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -173,6 +175,12 @@ def chain_levels(context: Context, view: Any) -> list[levels.LevelLine]:
         viewer=user.pk if user is not None else None,
         is_preview=bool(context.get("is_preview")),
     )
+
+
+@register.simple_tag
+def form_key() -> SafeString:
+    """Return the hidden field that makes a form that is sent twice happen once."""
+    return format_html('<input type="hidden" name="form_key" value="{}">', uuid.uuid4())
 
 
 @register.simple_tag

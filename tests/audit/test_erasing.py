@@ -32,6 +32,7 @@ from approvals.models import (
     Observation,
     Policy,
     PublicKey,
+    RequestMessage,
     SavedView,
     SignIn,
     User,
@@ -69,8 +70,10 @@ def write_everywhere(world: World) -> AccessRequest:
     EmailAddress.objects.create(user=alice, email=EMAIL, verified=True, primary=True)
     ended = world.ended(reason=f"{CANARY}: stuck refunds", ticket=f"T-{CANARY}")
     cancelled = world.ask()
+    questions_about(cancelled, asker=world.bob, answerer=alice)
     asking_cancel(alice, cancelled)
     denied = world.ask(by=world.dan)
+    questions_about(denied, asker=world.carol, answerer=world.dan)
     world.decide(world.carol, denied, "deny", comment=f"as {NAME} said")
     Membership.objects.create(person=alice, group=world.admin.memberships.get().group)
     policy = Policy.objects.get(name="orders-read")
@@ -151,6 +154,18 @@ def asking_cancel(alice: User, request: AccessRequest) -> None:
     requests.cancel(
         actor=alice, request_id=request.request_id, comment=f"{CANARY} no more", now=clock.now()
     )
+
+
+def questions_about(request: AccessRequest, *, asker: User, answerer: User) -> None:
+    """Let two people speak of her beside a request; what they say elsewhere stays."""
+    from approvals.services import questions
+
+    for text in (f"Is it {NAME} who needs it?", "Until when?"):
+        questions.ask(actor=asker, request_id=request.request_id, text=text, now=clock.now())
+    questions.answer(
+        actor=answerer, request_id=request.request_id, question=1, text=f"Yes, {NAME}.",
+        now=clock.now(),
+    )  # fmt: skip
 
 
 def found_in_database(*words: str) -> dict[str, int]:
@@ -236,6 +251,17 @@ def test_nothing_of_her_is_left_and_everything_still_verifies(
     client.force_login(world.dora)
     page = client.get(f"/requests/{ended.request_id}/").content.decode()
     assert f'entry <span class="num">{leaf}</span>' in page
+    said = RequestMessage.objects.order_by("id").values_list("text", "actor_name")
+    assert list(said) == [
+        (ERASED, "Bob"), (ERASED, "Bob"), (ERASED, ERASED),  # on her request
+        (ERASED, "Carol"), ("Until when?", "Carol"), (ERASED, "Dan"),  # they name her
+    ]  # fmt: skip
+    asked = RequestMessage.objects.earliest("id")
+    leaf = erasures.of("request_message", f"{asked.request_id}.1")["text"]
+    assert leaf is not None
+    page = client.get(f"/requests/{asked.request_id}/").content.decode()
+    assert page.count(f'entry <span class="num">{leaf}</span>') == 1
+    assert "Until when?" not in page
     assert "by Bob" in page or "Bob approved" in page
     assert CANARY not in page
     assert made.origin in report.keys

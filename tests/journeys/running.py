@@ -40,13 +40,14 @@ class Demo:
         """Return what the demo says about itself now."""
         found = subprocess.run(
             [sys.executable, "manage.py", "demo", "--env"],
-            cwd=ROOT, env=_clean() | {"DEMO_DIR": str(self.folder)},
+            cwd=ROOT, env=clean_environment() | {"DEMO_DIR": str(self.folder)},
             capture_output=True, text=True, check=False, timeout=30,
         )  # fmt: skip
         return dict(re.findall(r"^export (\w+)=['\"]?(.*?)['\"]?$", found.stdout, re.MULTILINE))
 
 
-def _clean() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without what points at another portal."""
     ours = ("DATABASE_URL", "BROKER_URL", "SECRET_KEY", "DATABASE_POOL", "LOG_FORMAT")
     return {name: value for name, value in os.environ.items() if name not in ours}
 
@@ -68,7 +69,7 @@ def started(folder: Path) -> Iterator[Demo]:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "demo"],
             cwd=ROOT,
-            env=_clean() | {"DEMO_DIR": str(folder / "state"), "PORT": str(_free_port())},
+            env=clean_environment() | {"DEMO_DIR": str(folder / "state"), "PORT": str(_free_port())},
             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     try:

@@ -8,14 +8,15 @@ and the command ends with 1. The axe tests walk the same pages.
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urljoin
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Response, sync_playwright
 
+from tests.journeys import provoking
 from tests.journeys.running import FLAGS, Demo, chromium, started
 
 WIDTHS = {1280: 800, 390: 844}
@@ -24,12 +25,16 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
 class View(NamedTuple):
-    """A page as somebody sees it; `follow` is a link on it that leads to the one that is meant."""
+    """A page as somebody sees it; `follow` is a link on it that leads to the one that is meant.
+
+    `how` is what somebody does who gets it from elsewhere than from a link.
+    """
 
     name: str
     path: str
     status: int = 200
     follow: str = ""
+    how: Callable[[Page, Demo], Response | None] | None = None
 
 
 #: A request that nobody sent.
@@ -48,6 +53,12 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("password-reset-done", "/accounts/password/reset/done/"),
         View("signup-closed", "/accounts/signup/"),
         View("inactive", "/accounts/inactive/"),
+        View("error-404", "/nothing/here/", 404),
+        View("error-400", "/accounts/login/", 400, how=provoking.too_large),
+        View("error-403-csrf", "/accounts/login/", 403, how=provoking.without_proof),
+        View("error-429", "/accounts/password/reset/", 429, how=provoking.too_often),
+        View("error-500", "/", 500, how=provoking.broken),
+        View("error-503", "/", 503, how=provoking.without_database),
     ),
     "alice": (
         View("my-access", "/"),
@@ -65,6 +76,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("sign-out", "/accounts/logout/"),
         View("not-found", "/requests/00000000-0000-4000-8000-000000000000/", 404),
         View("not-allowed", "/reports/", 403),
+        View("error-403", "/admin/", 403),
         View("mails", "/demo/mail/"),
         View("mail", "/demo/mail/", follow="td a[href^='/demo/mail/']"),
     ),
@@ -81,6 +93,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("reports", "/reports/"),
         View("report", "/reports/who-had-access/"),
         View("report-none", "/reports/who-had-access/?from=2020-01-01&to=2020-01-02"),
+        View("saved-report", "/reports/", follow="td a[href^='/reports/saved/']"),
         View("end-all", "/access/end/"),
         View("evidence", "/reports/evidence/"),
         View("targets", "/access/drift/"),
@@ -94,6 +107,10 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "admin": (
         View("admin", "/admin/"),
         View("admin-resources", "/admin/approvals/resource/"),
+        View("admin-resource", "/admin/approvals/resource/", follow="#result_list tbody th a"),
+        View(
+            "admin-entitlement", "/admin/approvals/entitlement/", follow="#result_list tbody th a"
+        ),
         View("admin-policies", "/admin/approvals/policy/"),
         View("admin-policy", "/admin/approvals/policy/", follow="#result_list tbody th a"),
         View("admin-people", "/admin/approvals/user/"),
@@ -127,7 +144,7 @@ def seat(
 
 def opened(page: Page, demo: Demo, view: View) -> list[str]:
     """Open a view in that page, and return what is wrong with it: its status, its width."""
-    answer = page.goto(demo.url + view.path)
+    answer = view.how(page, demo) if view.how else page.goto(demo.url + view.path)
     if view.follow:
         link = page.locator(view.follow).first
         if link.count() == 0:

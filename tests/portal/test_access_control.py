@@ -71,6 +71,11 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "request_cancel": {"POST": (302, 404, 302, 403, 403, 403, 302)},
     "request_end": {"POST": (302, 404, 302, 302, 302, 302, 302)},
     "request_decide": {"POST": (302, 404, 403, 302, 403, 403, 403)},
+    "request_ask": {"POST": (302, 404, 403, 302, 403, 403, 403)},
+    "request_answer": {"POST": (302, 404, 400, 403, 403, 403, 403)},  # nothing was asked
+    "inbox_ask": {"POST": (302, 404, 403, 302, 403, 403, 403)},
+    "request_hand_over": {"POST": (302, 404, 403, 302, 403, 403, 403)},
+    "inbox_hand_over": {"POST": (302, 404, 403, 302, 403, 403, 403)},
     "inbox": READ_BY_ALL,
     "inbox_decided": READ_BY_ALL,
     "inbox_bulk": {"GET": (302, *(400,) * 6), "POST": (302, *(400,) * 6)},  # nothing is selected
@@ -88,6 +93,14 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "report_csv": READ_BY_AUDITORS,
     "report_xlsx": READ_BY_AUDITORS,
     "report_pdf": READ_BY_AUDITORS,
+    "report_save": {"POST": (302, 403, 403, 403, 403, 302, 302)},
+    "saved_report": {  # there is none of that number
+        "GET": (302, 403, 403, 403, 403, 404, 404),
+        "POST": (302, 403, 403, 403, 403, 404, 404),
+    },
+    "saved_rename": {"POST": (302, 403, 403, 403, 403, 404, 404)},
+    "saved_remove": {"POST": (302, 403, 403, 403, 403, 404, 404)},
+    "schedule_change": {"POST": (302, 403, 403, 403, 403, 404, 404)},
     "evidence": {
         "GET": (302, 403, 403, 403, 403, 200, 200),
         "POST": (302, 403, 403, 403, 403, 400, 400),
@@ -158,6 +171,11 @@ OPERATORS_ONLY = "admin:*"
 BODIES = {
     "request_end": {"comment": "Incident."},
     "request_decide": {"verdict": "approve", "seen_revision": "1"},
+    "request_ask": {"question": "Why?"},
+    "request_answer": {"question": "1", "answer": "So."},
+    "inbox_ask": {"question": "Why?"},
+    "request_hand_over": {"to": "mallory", "why": "Away.", "seen_revision": "1"},
+    "inbox_hand_over": {"to": "mallory", "why": "Away.", "seen_revision": "1"},
     "erasure_decide": {"verdict": "approve"},
 }
 SAFE_OF_THE_ADMIN = {"admin:login", "admin:logout"}
@@ -186,6 +204,7 @@ def address(url: Url, case: Case, *, request_id: uuid.UUID | None = None) -> str
         "erasure_id": str(uuid.UUID(int=0)), "log_id": "1", "leaf": "0", "part": "proof",
         "path": "0/000.p/1", "log": "0123abcd", "key_id": "1",
         "resource_id": "0", "finding_id": "0", "notice_id": "0", "campaign_id": str(uuid.UUID(int=0)), "view_id": "0",
+        "saved_id": "0", "what": "pause",
     }  # fmt: skip
     path = re.sub(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)", lambda m: values[m[1]], url.route)
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda m: values[m[1]], path)

@@ -32,6 +32,8 @@ from tests.world import World
 
 RECORDS = (
     "accessrequest", "decision", "grantevent", "notice", "outboxitem", "signin", "reportexport",
+    "reviewcampaign", "reviewitem", "reviewdecision", "reportrun", "requesthandover",
+    "requestmessage",
 )  # fmt: skip
 CONFIGURATION = ("user", "group", "resource", "entitlement", "policy")
 
@@ -108,7 +110,10 @@ def test_nothing_else_is_registered() -> None:
         "approvals.User", "approvals.Group", "approvals.Resource", "approvals.Entitlement",
         "approvals.Policy", "approvals.AccessRequest", "approvals.Decision",
         "approvals.GrantEvent", "approvals.Notice", "approvals.OutboxItem", "approvals.SignIn",
-        "approvals.ReportExport",
+        "approvals.ReportExport", "approvals.ReviewCampaign", "approvals.ReviewItem",
+        "approvals.ReviewDecision",
+        "approvals.RequestHandover", "approvals.RequestMessage",
+        "approvals.ReportSchedule", "approvals.ReportRun",
     }  # fmt: skip
 
 

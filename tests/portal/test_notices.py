@@ -14,7 +14,9 @@ from tests.world import World
 CHOSEN = {
     "mode_asked": "digest", "mode_overdue": "now", "mode_reminder": "portal",
     "mode_settled": "portal", "mode_progress": "now", "mode_outcome": "now", "mode_access": "now",
+    "mode_question": "digest", "mode_answer": "portal",
     "mode_ending": "now", "mode_ended": "now", "mode_failed": "now",
+    "mode_reviews": "now",
     "quiet_begins": "22:00", "quiet_ends": "07:30", "quiet_weekdays": ["0", "1", "6"],
     "digest_hour": "9",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Fixtures of the tests about notices."""
+"""Fixtures that tests of several use cases share."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from django.core.mail import EmailMultiAlternatives
 from approvals import handlers
 from approvals.models import AccessRequest
 from approvals.selectors import clock
-from approvals.services import grants, notifications
+from approvals.services import comparing, grants, notifications
 from tests.connectors.noop import Noop
 from tests.services.mails import Deliver, Mail, mail_of, waiting
 from tests.world import World
@@ -38,3 +38,15 @@ def stuck(world: World, noop: Noop, settings: Any) -> AccessRequest:
     grants.end(actor=world.alice, request_id=active.request_id, now=clock.now())
     handlers.work("provisioning")
     return world.newest(active)
+
+
+@pytest.fixture
+def request_of_alice(world: World) -> AccessRequest:
+    """Write access that is there for hours."""
+    return world.active(minutes=400)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happened a moment ago counts as settled, so that no test has to wait."""
+    monkeypatch.setattr(comparing, "MARGIN", timedelta(0))

@@ -272,7 +272,7 @@ def test_every_kind_of_the_notices_has_its_letter() -> None:
     kinds = {
         "approval_needed", "reminder", "escalated", "moved_on", "decided", "settled",
         "level_done", "active", "ends_soon", "ended", "failed", "stuck",
-        "leftover", "missing",
+        "leftover", "missing", "question", "answer",
     }  # fmt: skip
     assert set(letters.KINDS) == kinds
 

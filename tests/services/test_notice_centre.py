@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from approvals import handlers
 from approvals.channels import registry
 from approvals.channels.protocol import DeliveryFailed, Message, Reachable
-from approvals.domain.notices import SORTS
+from approvals.domain.notices import REVIEW_ASKS, SORTS
 from approvals.domain.refusals import Invalid, NotFound
 from approvals.models import Notice, NoticeEntry, NoticePreferences, OutboxItem, Policy, User
 from approvals.outbox import queue
@@ -59,7 +59,7 @@ def work(now: datetime | None = None) -> None:
 
 def test_every_kind_of_letter_is_of_one_sort() -> None:
     kinds = [kind for sort in SORTS for kind in sort.kinds]
-    assert sorted(kinds) == sorted(letters.KINDS)
+    assert sorted(kinds) == sorted([*letters.KINDS, *REVIEW_ASKS])
 
 
 # -- the centre --------------------------------------------------------------------------------

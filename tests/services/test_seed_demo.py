@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 
 from approvals.domain.states import OPEN
-from approvals.management.demo_world import people, plans
+from approvals.management.demo_world import people, plans, reviewing
 from approvals.models import (
     AccessRequest,
     Asked,
@@ -26,10 +26,16 @@ from approvals.models import (
     Notice,
     OutboxItem,
     Policy,
+    RequestHandover,
+    RequestMessage,
     Resource,
+    ReviewDecision,
+    ReviewItem,
     User,
 )
-from approvals.selectors import chains, clock
+from approvals.reports import registry
+from approvals.reports.frame import Filters
+from approvals.selectors import chains, clock, questions, reviews
 from approvals.selectors import requests as reads
 from approvals.services import checking, provisioning, requests, ssh_keys
 from jitportal.embedded import bastion, roles
@@ -87,16 +93,21 @@ def test_nothing_of_the_past_is_open(told: str) -> None:
     still = AccessRequest.objects.filter(
         id__in=CurrentRequest.objects.filter(state__in=OPEN).values("record_id")
     )
-    assert {row.state for row in still} == {"pending"}
+    assert {row.state for row in still} == {"pending", "active"}
     assert all(clock.now() - row.submitted_at < timedelta(minutes=5) for row in still)
-    assert not Membership.objects.exclude(granted_by=None).exists()
+    held = {row.subject_id for row in still if row.state == "active"}
+    granted = Membership.objects.exclude(granted_by=None)
+    assert set(granted.values_list("person_id", flat=True)) == held, "what is active is there"
+    assert len(held) == len(reviewing.REVIEWED_NOW)
 
 
 def test_no_mail_and_no_work_is_left_of_the_past(told: str) -> None:
-    live = set(CurrentRequest.objects.filter(state="pending").values_list("request_id", flat=True))
-    rows = list(OutboxItem.objects.all())
+    live = set(CurrentRequest.objects.filter(state__in=OPEN).values_list("request_id", flat=True))
+    rows = list(OutboxItem.objects.exclude(topic__in=["review.notice", "report.run"]))
     assert {row.payload["request_id"] for row in rows} == {str(key) for key in live}
     assert {row.topic for row in rows} == {"notice.send", "request.remind"}
+    about = {row.payload["campaign"] for row in OutboxItem.objects.filter(topic="review.notice")}
+    assert about == {str(row.campaign_id) for row in reviews.running()}
     assert not Notice.objects.exists()
 
 
@@ -121,12 +132,57 @@ def test_the_past_has_many_ends(told: str) -> None:
     assert {"granted", "removed"} <= kinds
 
 
+def test_a_review_of_the_past_is_signed_off_and_one_access_was_removed_by_it(told: str) -> None:
+    (done,) = [row for row in reviews.newest() if not row.campaign.is_open]
+    assert done.campaign.event == "signed_off"
+    assert (done.left, done.removed) == (0, 1)
+    assert done.kept >= 3
+    assert done.gone >= 1, "one had ended before anybody decided"
+    removed = ReviewDecision.objects.get(verdict="remove")
+    assert removed.actor is not None
+    assert removed.seconds == 120
+    grant = reads.current(removed.request_id)
+    assert (grant.state, grant.end_reason) == ("revoked", "revoked")
+    assert (
+        removed.reason
+        in AccessRequest.objects.get(request_id=grant.request_id, state="revoking").comment
+    )
+    assert GrantEvent.objects.filter(request_id=grant.request_id, kind="removed").exists()
+    today = clock.now().date()
+    filters = Filters(first=today - timedelta(days=plans.DAYS), last=today, zone=UTC)
+    lines = list(registry.report("access-reviews").rows(filters, None, None))
+    assert (
+        len(lines)
+        == ReviewItem.objects.count()
+        == sum(row.campaign.items for row in reviews.newest())
+    )
+
+
+def test_a_review_runs_and_managers_are_asked(told: str) -> None:
+    (open_now,) = [row for row in reviews.newest() if row.campaign.is_open]
+    assert (open_now.decided, open_now.left) == (0, 3)
+    for login in ("sofia", "carol", "ingrid"):
+        assert reviews.waiting_count(person=User.objects.get(username=login)) == 1, login
+
+
 def test_someone_waits_for_bob_for_carol_and_for_erin(told: str) -> None:
     for login in ("bob", "carol", "erin"):
         person = User.objects.get(username=login)
         assert reads.inbox(person=person), login
     soon = clock.now() + timedelta(minutes=5)
     assert Asked.objects.filter(person__username="bob", due_at__lt=soon).exists()
+
+
+def test_questions_of_the_past_are_answered_and_one_of_today_is_open(told: str) -> None:
+    said = RequestMessage.objects.order_by("id")
+    *past, today = [row for row in said if row.kind == "question"]
+    assert len(past) == 2
+    for question in past:
+        answer = said.get(request_id=question.request_id, answers=question.number)
+        assert question.occurred_at < answer.occurred_at
+        assert reads.current(question.request_id).state != "pending"
+    assert questions.open_numbers(today.request_id) == [1]
+    assert (today.actor.username, reads.current(today.request_id).state) == ("bob", "pending")
 
 
 def test_everybody_has_the_password_of_the_demo(told: str) -> None:
@@ -312,8 +368,19 @@ def test_the_plan_is_always_the_same_and_has_everything() -> None:
     assert 200 < len(found) < 500
     assert {plan.outcome for plan in found} == {
         "used", "given_back", "denied", "cancelled", "lapsed", "escalated", "revoked", "failed",
-        "unscheduled", "left",
+        "unscheduled", "left", "reviewed",
     }  # fmt: skip
     assert all(began_at < plan.at < until for plan in found)
     hours = Counter(7 <= plan.at.hour < 20 for plan in found)
     assert hours[True] > 3 * hours[False]
+
+
+def test_one_request_of_the_past_and_one_of_today_were_handed_over(told: str) -> None:
+    past, today = RequestHandover.objects.order_by("id")
+    assert [row.taker_name for row in (past, today)] == ["Sofia Ricci", "Carol Adeyemi"]
+    first = reads.decisions(past.request_id)[0]
+    assert (first.actor_id, getattr(first, "for_whom", "")) == (past.taker_id, past.place_name)
+    rows = Asked.objects.filter(request_id=today.request_id)
+    asked = set(rows.values_list("person__username", flat=True))
+    assert "carol" in asked
+    assert "erin" not in asked

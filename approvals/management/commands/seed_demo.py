@@ -14,7 +14,16 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection, transaction
 
-from approvals.management.demo_world import bastion, catalogue, history, people, plans, today
+from approvals.management.demo_world import (
+    bastion,
+    catalogue,
+    history,
+    people,
+    plans,
+    reviewing,
+    scheduled,
+    today,
+)
 from approvals.models import AccessRequest, OutboxItem, Policy, User
 from approvals.outbox import queue
 from approvals.selectors import clock
@@ -95,8 +104,10 @@ class Command(BaseCommand):
             by=cast["admin"],
             reason="Two minutes to answer, so that one can watch an escalation.",
         )
+        reviewing.present(cast=cast, entitlements=entitlements)
         OutboxItem.objects.filter(topic="directory.changed", id__gt=last).delete()
         waiting = today.ask(cast=cast, entitlements=entitlements, now=clock.now())
+        scheduled.save(cast=cast, now=clock.now())
         if differences := list(checking.differences(now=clock.now())):
             raise CommandError("What was written is not consistent: " + "; ".join(differences))
         self.stdout.write(
@@ -107,7 +118,8 @@ class Command(BaseCommand):
             "recorded_at says when they were really written.\n"
             f"{len(waiting)} requests wait for an answer now: "
             + ", ".join(f"{row.reference} ({row.subject_name})" for row in waiting)
-            + "."
+            + ".\n"
+            "One access review is signed off, another one is open: /reviews/."
         )
 
 

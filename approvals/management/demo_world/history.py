@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from approvals.management.demo_world import catalogue, people, plans
+from approvals.management.demo_world import catalogue, people, plans, reviewing, words
 from approvals.management.demo_world.dating import dated
 from approvals.management.demo_world.stories import Stage, Story
 from approvals.models import Entitlement, OutboxItem, User
@@ -35,23 +35,40 @@ def tell(
     left_at = (began_at + (until - began_at) * 0.72).replace(
         hour=15, minute=0, second=0, microsecond=0
     )
-    stage = Stage(people=cast, entitlements=entitlements, leaver_left_at=left_at)
+    stage = Stage(
+        people=cast,
+        entitlements=entitlements,
+        leaver_left_at=left_at,
+        reviewed_at=plans.reviewed_at(began_at=began_at, until=until),
+    )
     stories = [
         Story(plan, stage)
         for plan in plans.make(began_at=began_at, until=until, leaver_left_at=left_at)
     ]
+    asking = [story for story in stories if story.plan.outcome == "used" and _is_asked(story.plan)]
+    for story, said in zip(reversed(asking), words.QUESTIONS, strict=False):
+        story.asks = said
+    for story in asking[:1]:
+        story.hands = words.HANDED
     lines = [
         *(story.acts() for story in stories),
         *_changes(stage, began_at=began_at, until=until),
+        reviewing.past(stage),
     ]
     acts = _play(lines, until=until, rest=lambda: _clear(stories))
     for story in stories:
         if story.record is not None and story.record.is_open:
             story.hurry(now=until)
     _clear(stories)
+    reviewing.forget_notices()
     sent = sum(story.record is not None for story in stories)
     refused = sum(story.record is None and story.plan.at < until for story in stories)
     return Told(requests=sent, acts=acts, refused=refused)
+
+
+def _is_asked(plan: plans.Plan) -> bool:
+    """Return whether somebody decides on it who could ask something before."""
+    return plan.wants == "read-write" and plan.subject == plan.sender
 
 
 def _play(lines: list[Iterator[datetime]], *, until: datetime, rest: Callable[[], None]) -> int:

@@ -61,10 +61,33 @@ class Plan:
         self.chances = random.Random(self.seed)  # noqa: S311 - a story, no secret
 
 
+def reviewed_at(*, began_at: datetime, until: datetime) -> datetime:
+    """Return when the past's access review opened: a morning in the middle of a week."""
+    about = began_at + (until - began_at) * 0.6
+    day = about + timedelta(days=2 - about.weekday())
+    return day.replace(hour=10, minute=0, second=0, microsecond=0)
+
+
+def _reviewed(opens_at: datetime) -> Iterator[Plan]:
+    """Yield accesses that the review finds: most are kept, one it removes, one ends before."""
+    rows = (
+        ("tomasz", 95, 480, "reviewed"), ("alice", 80, 480, "used"), ("marta", 70, 480, "used"),
+        ("yuki", 112, 120, "used"), ("nadia", 60, 480, "given_back"), ("mei", 45, 360, "used"),
+        ("priya", 30, 480, "used"),
+    )  # fmt: skip
+    for number, (login, before, minutes, outcome) in enumerate(rows):
+        yield Plan(
+            at=opens_at - before * MINUTE, subject=login, sender=login, wants="read",
+            minutes=minutes, outcome=outcome, ticket="", seed=100 + number,
+            reason=words.REASONS["read"][number].format(n=207 + number, day="last night"),
+        )  # fmt: skip
+
+
 def make(*, began_at: datetime, until: datetime, leaver_left_at: datetime) -> list[Plan]:
     """Return the plans of the time between, oldest first; the same for the same two moments."""
     chances = random.Random(20_240_229)  # noqa: S311 - a story, no secret
     plans = list(_plans(chances, began_at=began_at, until=until, leaver_left_at=leaver_left_at))
+    plans += _reviewed(reviewed_at(began_at=began_at, until=until))
     return sorted(plans, key=lambda plan: plan.at)
 
 

@@ -14,9 +14,9 @@ from approvals.domain.states import Event, State
 from approvals.management.demo_world import words
 from approvals.management.demo_world.people import LEAVER
 from approvals.management.demo_world.plans import HOUR, MINUTE, Plan
-from approvals.models import AccessRequest, Asked, Entitlement, GrantEvent, User
+from approvals.models import AccessRequest, Asked, Entitlement, GrantEvent, ReviewItem, User
 from approvals.selectors import requests as reads
-from approvals.services import escalation, grants, requests
+from approvals.services import escalation, grants, passing, questions, requests
 
 SECOND = timedelta(seconds=1)
 
@@ -28,6 +28,22 @@ class Stage:
     people: dict[str, User]
     entitlements: dict[str, Entitlement]
     leaver_left_at: datetime
+    reviewed_at: datetime
+    #: Who has access that the review of the past removes, and what.
+    reviewed_away: tuple[str, str] = ("tomasz", "read")
+
+    @property
+    def removed_at(self) -> datetime:
+        """Return when a reviewer removes that access."""
+        return self.reviewed_at + 130 * MINUTE
+
+    def is_reviewed_away(self, item: ReviewItem) -> bool:
+        """Return whether that is the access of an item."""
+        subject, entitlement = self.reviewed_away
+        return (item.subject_id, item.entitlement_id) == (
+            self.people[subject].pk,
+            self.entitlements[entitlement].pk,
+        )
 
 
 class Story:
@@ -38,6 +54,10 @@ class Story:
         self.record: AccessRequest | None = None
         self._stage = stage
         self._chances = plan.chances
+        self.asks: tuple[str, str] | None = None
+        """What the first approver asks before deciding, and what is answered."""
+        self.hands = ""
+        """Why the first approver hands it over before it is decided, if they do."""
 
     def acts(self) -> Iterator[datetime]:
         """Yield the moment of each act, then do it when resumed."""
@@ -109,10 +129,48 @@ class Story:
             written = escalation.advance(record.request_id, now=at)
             self.record = written[-1] if written else self._look()
             return
+        yield from self._talk(asked, until=at)
+        yield from self._hand_over(asked, until=at)
         yield at
         if self.plan.subject == LEAVER and self._look().state != State.PENDING:
             return  # the portal has cancelled it
         self.record = self._answer(at, asked)
+
+    def _hand_over(self, asked: list[User], *, until: datetime) -> Iterator[datetime]:
+        """Let an approver hand over to somebody else, who decides then."""
+        record = self._now()
+        if not self.hands or record.revision > 1:
+            return
+        at = record.occurred_at + (until - record.occurred_at) * 0.8
+        yield at
+        passing.hand_over(
+            actor=asked[0],
+            request_id=record.request_id,
+            to=self._stage.people["sofia"],
+            comment=self.hands,
+            seen_revision=record.revision,
+            now=at,
+        )
+        asked[:] = self._asked()
+
+    def _talk(self, asked: list[User], *, until: datetime) -> Iterator[datetime]:
+        """Let an approver ask, and the requester answer, before the decision."""
+        record = self._now()
+        if self.asks is None or record.revision > 1:
+            return
+        question, answer = self.asks
+        at = record.occurred_at + (until - record.occurred_at) * 0.3
+        yield at
+        said = questions.ask(actor=asked[0], request_id=record.request_id, text=question, now=at)
+        at = record.occurred_at + (until - record.occurred_at) * 0.7
+        yield at
+        questions.answer(
+            actor=self._sender,
+            request_id=record.request_id,
+            question=said.number,
+            text=answer,
+            now=at,
+        )
 
     def _answer(self, at: datetime, asked: list[User]) -> AccessRequest:
         record, plan = self._now(), self.plan
@@ -173,6 +231,9 @@ class Story:
         if self.plan.outcome == "left":
             at = self._stage.leaver_left_at + self._tick() + SECOND / 4
             yield at  # the portal ends it
+        elif self.plan.outcome == "reviewed":
+            at = self._stage.removed_at + self._tick()
+            yield at  # whoever reviews it ends it
         elif self.plan.outcome in ("given_back", "revoked"):
             at = record.activated_at + record.duration * self._between(0.2, 0.8)
             yield at

@@ -2,8 +2,9 @@
 
 from datetime import datetime, timedelta
 
+from approvals.management.demo_world import words
 from approvals.models import AccessRequest, Entitlement, User
-from approvals.services import requests
+from approvals.services import passing, questions, requests
 
 
 def ask(
@@ -26,6 +27,9 @@ def ask(
         "tariq", "owner", 60,
         "Add the column for the new return reasons before Thursday's release.", "PAY-2931",
     )  # fmt: skip
+    questions.ask(
+        actor=cast["bob"], request_id=for_bob.request_id, text=words.QUESTION_TODAY, now=now
+    )
     for_carol = send(
         "nadia", "owner", 90,
         "Rebuild the bloated orders_customer index in the quiet hour.", "OPS-877",
@@ -42,6 +46,18 @@ def ask(
         "liam", "report-reader", 480,
         "Prepare evidence for the quarterly review of privileged access.",
     )  # fmt: skip
+    handed = send(
+        "diego", "report-reader", 120,
+        "Answer the auditors' questions about last quarter's refunds.",
+    )  # fmt: skip
+    passing.hand_over(
+        actor=cast["erin"],
+        request_id=handed.request_id,
+        to=cast["carol"],
+        comment=words.HANDED_TODAY,
+        seen_revision=handed.revision,
+        now=now,
+    )
     escalating = send(
         "marta",
         "read-write",
@@ -49,4 +65,4 @@ def ask(
         "Set order 317 back to “paid” so that it ships today.",
         "PAY-2940",
     )
-    return [for_bob, for_carol, for_erin, escalating]
+    return [for_bob, for_carol, for_erin, handed, escalating]

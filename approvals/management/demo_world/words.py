@@ -1,5 +1,20 @@
 """What people write: reasons, tickets, comments. One list for each thing that is asked for."""
 
+#: Why reviewers kept access, and why one removed it.
+KEPT = (
+    "Needs it for the work of this week.",
+    "On support rotation until Friday.",
+    "Works on the returns release, as planned.",
+    "Asked; still needed today.",
+)
+REMOVED = "He works on the migration now and reads the copy on staging."
+#: Reasons of those whose access to reports is under review today.
+REASONS_TODAY = (
+    "Collect who had access to orders-db for the refund incident.",
+    "Prepare evidence of schema changes for the external auditor.",
+    "Check our on-call access against the rota of last month.",
+)
+
 REASONS = {
     "read": (
         "Customer says order {n} was charged twice; look at its payments.",
@@ -62,6 +77,22 @@ WITHDRAWALS = (
     "Will do it together with Priya tomorrow.",
     "",
 )
+
+#: What approvers asked before they decided, and what was answered.
+QUESTIONS = (
+    (
+        "Which rows will you change, and how do we get back if it goes wrong?",
+        "Only those of the ticket. I save them to a table beside first; the ticket has the query.",
+    ),
+    (
+        "Can this wait for the read replica to catch up?",
+        "No, the customer is on the phone. It is two rows.",
+    ),
+)
+#: Why approvers handed a request over.
+HANDED = "I am in interviews all afternoon; Sofia knows this data."
+HANDED_TODAY = "Boarding now, back tonight. You know what the auditors want to see."
+QUESTION_TODAY = "Does the release need the column at once, or can it go in tonight's quiet hour?"
 
 RETURNS = ("Done.", "Finished early.", "", "", "All corrected, thanks.")
 

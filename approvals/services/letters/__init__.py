@@ -7,7 +7,7 @@ happens if they do nothing. Which notices exist is `notices`; sending them is `n
 from collections.abc import Callable
 from dataclasses import replace
 
-from approvals.services.letters import access, asking, deciding
+from approvals.services.letters import access, asking, deciding, questions
 from approvals.services.letters.letter import SUBJECT_MOST, Case, Fact, Letter, zone
 from approvals.services.wording import short
 
@@ -19,6 +19,8 @@ _KINDS: dict[str, Callable[[Case], Letter]] = {
     "escalated": deciding.your_turn,
     "settled": deciding.settled,
     "level_done": deciding.level_done,
+    "question": questions.question,
+    "answer": questions.answer,
     "moved_on": asking.moved_on,
     "decided": asking.decided,
     "active": access.active,

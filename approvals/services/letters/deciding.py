@@ -28,6 +28,10 @@ def your_turn(case: Case) -> Letter:
     if case.kind == "escalated":
         name = short(str(case.event.detail.get("level_name", level.name)), NAME_MOST)
         before = (f"The level {name} stayed silent, so now you are asked.",)
+    giver = ""
+    if case.handover is not None:
+        giver = short(case.handover.giver_name, NAME_MOST)
+        before = (f"{giver} handed it over to you: “{short(case.handover.comment, 500)}”",)
     return Letter(
         subject=f"{begins[case.kind]}: {case.requester} asks for {case.access}",
         eyebrow=f"{waits} · {'lapses' if last else 'escalates'} at {due}, {away}",
@@ -37,7 +41,9 @@ def your_turn(case: Case) -> Letter:
         facts=_request_facts(case) + _part(case, view),
         paragraphs=(*before, f"Read the request and approve or deny it by {due}."),
         silence=_silence(case, view, due=due),
-        why="You get this because you may decide on this request.",
+        why=f"You get this because {giver} handed this request over to you."
+        if giver
+        else "You get this because you may decide on this request.",
         action="Read and decide",
         url=case.inbox,
         url_note=DECIDES_NOTHING,

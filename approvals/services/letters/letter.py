@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
-from approvals.models import AccessRequest, User
-from approvals.selectors import chains
+from approvals.models import AccessRequest, RequestHandover, User
+from approvals.selectors import chains, telling
 from approvals.services import wording
 from approvals.services.wording import short
 
@@ -62,6 +62,8 @@ class Case:
     view: chains.ChainView | None
     now: datetime
     error: str = ""
+    exchange: telling.Exchange | None = None
+    handover: RequestHandover | None = None
 
     @property
     def clock(self) -> wording.Clock:

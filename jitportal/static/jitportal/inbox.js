@@ -102,6 +102,12 @@
       event.preventDefault();
       arm("");
       field.focus();
+    } else if (event.key === "o") {
+      const hand = document.getElementById("hand-over");
+      if (!hand) return;
+      event.preventDefault();
+      hand.open = true;
+      hand.querySelector("input[name=to]").focus();
     } else if (event.key === "/") {
       const filter = document.getElementById("filter");
       if (!filter) return;

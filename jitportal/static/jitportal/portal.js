@@ -105,7 +105,9 @@
   // -- what is being filled in is not replaced by a poll
   document.addEventListener("htmx:beforeRequest", (event) => {
     const root = event.detail.elt;
-    if (root.dataset.polls !== undefined && root.querySelector("details.drop[open]")) event.preventDefault();
+    if (root.dataset.polls === undefined) return;
+    const isBegun = (field) => field === document.activeElement || field.value !== field.defaultValue;
+    if (root.querySelector("details.drop[open], details.hand[open]") || [...root.querySelectorAll("textarea")].some(isBegun)) event.preventDefault();
   });
 
   // -- one popped-out box at a time; a click elsewhere closes it
