@@ -19,6 +19,8 @@ MODULE = "tests.bench.pages_client"
 SMALL, LARGE, QUICK = 1_000, 1_000_000, 50_000
 TIME_GOAL = 1.2
 QUERIES_GOAL = 12
+REPORT_MB_GOAL = 150
+AUDITOR = "auditor"
 #: Page and who opens it. The catalogue was not promised anything; it is shown beside the others.
 PAGES = {"inbox": "decider", "my_access": "asker", "request": "asker", "catalogue": "asker"}
 PROMISED = {"inbox", "my_access", "request"}
@@ -94,7 +96,23 @@ def run(ground: Ground, *, quick: bool) -> list[Row]:
             if ground.profile:
                 with ground.admin(names[1]) as admin:
                     _explain(ground, admin, large.ask(do="queries", page=page, login=login))
+        ground.say("pages: taking reports")
+        large.ask(do="auditor", login=AUDITOR)
+        rows += _reports(ground, names[1])
     return rows
+
+
+def _reports(ground: Ground, database: str) -> list[Row]:
+    """Take the longest report as a file, in a process of its own, whose memory is the file's."""
+    with ground.child(MODULE, database, DJANGO_SETTINGS_MODULE="jitportal.settings") as child:
+        file = child.ask(do="take", report="request-population", login=AUDITOR)
+        counts = child.ask(do="count", login=AUDITOR)
+    return [
+        row("pages.report.rows", file["rows"], "rows"),
+        row("pages.report.rate", file["rows"] / file["seconds"], "rows/s"),
+        row("pages.report.memory", file["memory"], "MB", at_most=REPORT_MB_GOAL),
+        row("pages.reports.counts", counts["seconds"], "s"),
+    ]
 
 
 def _fill(admin: psycopg.Connection[Any], requests: int) -> None:

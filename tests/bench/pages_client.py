@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import time
+from datetime import date, timedelta
 from typing import Any
 
 import django
@@ -14,7 +16,7 @@ from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
-from approvals.models import CurrentRequest, User  # noqa: E402
+from approvals.models import CurrentRequest, Group, Membership, User  # noqa: E402
 from tests.bench import company, connector, ground  # noqa: E402
 
 _clients: dict[str, Client] = {}
@@ -57,6 +59,61 @@ def queries(page: str, login: str) -> list[dict[str, str]]:
     return list(context.captured_queries)
 
 
+def auditor(login: str) -> dict[str, Any]:
+    """Make somebody who may see the reports."""
+    group = Group.objects.create(name="compliance", role=Group.Role.COMPLIANCE)
+    person = User.objects.create_user(login, f"{login}@example.com", None)
+    Membership.objects.create(person=person, group=group)
+    return {}
+
+
+def take(report: str, login: str) -> dict[str, Any]:
+    """Take a report of three years as CSV through its page; return its rows, seconds, and memory.
+
+    The memory is the most that this process has ever had, in MB.
+    """
+    today = date.today()
+    begun = time.perf_counter()
+    response = _client(login).get(
+        reverse("report_csv", args=[report]),
+        {"from": (today - timedelta(days=1095)).isoformat(), "to": today.isoformat()},
+    )
+    if response.status_code != 200:
+        raise RuntimeError(f"{report} answers {response.status_code}")
+    lines = size = 0
+    for piece in response:
+        lines += piece.count(b"\n")
+        size += len(piece)
+    return {
+        "rows": lines - 1,
+        "seconds": time.perf_counter() - begun,
+        "bytes": size,
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def count(login: str) -> dict[str, Any]:
+    """Open the list of reports with their row counts; return the seconds that it took."""
+    today = date.today()
+    begun = time.perf_counter()
+    response = _client(login).get(
+        reverse("reports"),
+        {
+            "from": (today - timedelta(days=1095)).isoformat(), "to": today.isoformat(),
+            "counts": "1",
+        },
+        headers={"HX-Request": "true"},
+    )  # fmt: skip
+    if response.status_code != 200:
+        raise RuntimeError(f"the reports answer {response.status_code}")
+    return {"seconds": time.perf_counter() - begun}
+
+
 if __name__ == "__main__":
     connector.install()
-    ground.answer({"build": company.build, "open": open_page, "queries": queries})
+    ground.answer(
+        {
+            "build": company.build, "open": open_page, "queries": queries,
+            "auditor": auditor, "take": take, "count": count,
+        }
+    )  # fmt: skip
