@@ -64,6 +64,11 @@ class CurrentRequest(models.Model):
             ),
             models.Index(fields=["-submitted_at", "request_id"], name="current_newest"),
             models.Index(
+                fields=["extends"],
+                name="current_extends",
+                condition=models.Q(extends__isnull=False),
+            ),
+            models.Index(
                 fields=["due_at"],
                 name="current_level_due",
                 condition=models.Q(state=str(State.PENDING)),

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import Case, DateTimeField, Exists, Func, OuterRef, When
+from django.db.models import Case, DateTimeField, Exists, Func, When
 
 from approvals.domain.durations import words
 from approvals.domain.states import EndReason, Event, State
@@ -96,7 +96,7 @@ def load(record: AccessRequest) -> History:
         .annotate(
             read_at=_ClockTimestamp(),
             asked=Case(When(revision=1, then=questions.inline())),
-            is_extended=Exists(CurrentRequest.objects.filter(extends=OuterRef("request_id"))),
+            is_extended=Exists(CurrentRequest.objects.filter(extends=record.request_id)),
             handed=Case(When(revision=1, then=handing_over.inline())),
         )
         .order_by("revision")
