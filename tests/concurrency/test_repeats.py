@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from approvals.models import AccessRequest, Decision, KeyedWrite, OutboxItem, User
+from approvals.models import (
+    AccessRequest,
+    Decision,
+    KeyedWrite,
+    OutboxItem,
+    RequestMessage,
+    User,
+)
 from approvals.selectors import clock
 from approvals.services import repeats
 from audit.models import Entry
@@ -116,3 +123,19 @@ def test_keys_are_forgotten_after_a_day(world: World) -> None:
     KeyedWrite.objects.update(created_at=clock.now() - repeats.KEPT - timedelta(seconds=1))
     assert _ask(world, key="k-2", by=world.dan).status_code == 302
     assert [row.key for row in KeyedWrite.objects.all()] == ["k-2"]
+
+
+def test_a_question_of_one_form_is_asked_once(world: World, race: Race) -> None:
+    request = world.ask()
+
+    def ask() -> Any:
+        client = Client()
+        client.force_login(world.bob)
+        return client.post(
+            f"/requests/{request.request_id}/ask/",
+            {"question": "Which refunds?", "form_key": "q-1"},
+        )
+
+    answers = race([ask] * 4)
+    assert Counter(answer.status_code for answer in answers) == {302: 4}
+    assert RequestMessage.objects.filter(request_id=request.request_id).count() == 1
