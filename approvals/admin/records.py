@@ -19,6 +19,7 @@ from approvals.models import (
     GrantEvent,
     Notice,
     OutboxItem,
+    RefusedAttempt,
     ReportExport,
     ReportRun,
     ReportSchedule,
@@ -126,6 +127,15 @@ class RequestHandoverAdmin(RecordAdmin):
     list_display = (
         "occurred_at", "giver_name", "taker_name", "level_name", "comment", "request_page",
     )  # fmt: skip
+    search_fields = ("request_id__exact",)
+    search_help_text = "A request's id, whole."
+
+
+@admin.register(RefusedAttempt)
+class RefusedAttemptAdmin(RecordAdmin):
+    """Who tried to decide what they may not."""
+
+    list_display = ("occurred_at", "actor_name", "action", "rule", "comment", "request_page")
     search_fields = ("request_id__exact",)
     search_help_text = "A request's id, whole."
 

@@ -12,6 +12,7 @@ from approvals.models.heartbeat import Heartbeat, Incident
 from approvals.models.message import RequestMessage
 from approvals.models.notice_centre import NoticeEntry, NoticePreferences
 from approvals.models.pointer import Asked, CurrentRequest, Waiting
+from approvals.models.refused import RefusedAttempt
 from approvals.models.repeat import KeyedWrite
 from approvals.models.report_schedule import ReportRun, ReportSchedule, SavedReport
 from approvals.models.request import AccessRequest
@@ -43,6 +44,7 @@ __all__ = [
     "OutboxItem",
     "Policy",
     "PublicKey",
+    "RefusedAttempt",
     "ReportExport",
     "ReportRun",
     "ReportSchedule",

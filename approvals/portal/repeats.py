@@ -2,8 +2,9 @@
 
 A post with the header, or with the hidden field that the forms carry, is one transaction with its
 key. Sent again it changes nothing and leads where the first one led. Only answers that lead
-somewhere (a redirect) are kept: any other one means that nothing was written, or is a part of a
-page, whose own guards tell a second one.
+somewhere (a redirect) are kept: any other one is a refusal, or a part of a page, whose own guards
+tell a second one. What a refusal leaves behind stays: that the clock had moved the request on, and
+that somebody tried.
 
 Source: draft-ietf-httpapi-idempotency-key-header-07.
 """
@@ -17,6 +18,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import HttpResponse, HttpResponseRedirect
 
+from approvals.domain.refusals import Refusal
 from approvals.portal.views import PortalRequest
 from approvals.selectors import clock
 from approvals.services import repeats
@@ -53,13 +55,17 @@ def once(view: View[P]) -> View[P]:
                 if not header:
                     messages.info(request, "This was sent already. Here is what became of it.")
                 return HttpResponseRedirect(known)
-            response = view(request, *args, **kwargs)
+            response: HttpResponse | Refusal
+            try:
+                response = view(request, *args, **kwargs)
+            except Refusal as refusal:
+                response = refusal
             if isinstance(response, HttpResponseRedirect):
                 repeats.settle(person=request.user, key=key, location=response.url)
-            elif response.status_code >= 400:
-                repeats.give_up()
             else:
                 repeats.forget(person=request.user, key=key)
+        if isinstance(response, Refusal):
+            raise response
         return response
 
     return wrapper

@@ -1,8 +1,8 @@
 """One request's whole trail, for programs and for people, and the proofs of its entries.
 
-The trail is every revision, decision, handover, attempt at the target, question and answer as
-the database holds it. The proofs show that the log has sealed exactly these; all of them are
-against one checkpoint.
+The trail is every revision, decision, handover, refused attempt to decide, attempt at the target,
+question and answer as the database holds it. The proofs show that the log has sealed exactly these;
+all of them are against one checkpoint.
 """
 
 import json
@@ -16,7 +16,14 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
-from approvals.models import AccessRequest, Decision, GrantEvent, RequestHandover, RequestMessage
+from approvals.models import (
+    AccessRequest,
+    Decision,
+    GrantEvent,
+    RefusedAttempt,
+    RequestHandover,
+    RequestMessage,
+)
 from approvals.models.request import reference
 from approvals.selectors import handing_over, sentences
 from audit.domain import proof, tiles
@@ -35,6 +42,7 @@ class Trail:
     events: tuple[GrantEvent, ...]
     messages: tuple[RequestMessage, ...] = ()
     handovers: tuple[RequestHandover, ...] = ()
+    refused: tuple[RefusedAttempt, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -58,7 +66,7 @@ class Piece:
 
 
 def load(request_id: uuid.UUID) -> Trail:
-    """Return a request's trail (five queries)."""
+    """Return a request's trail (six queries)."""
     return Trail(
         request_id,
         tuple(AccessRequest.objects.filter(request_id=request_id).order_by("revision")),
@@ -66,6 +74,7 @@ def load(request_id: uuid.UUID) -> Trail:
         tuple(GrantEvent.objects.filter(request_id=request_id).order_by("id")),
         tuple(RequestMessage.objects.filter(request_id=request_id).order_by("number")),
         tuple(handing_over.handovers(request_id)),
+        tuple(RefusedAttempt.objects.filter(request_id=request_id).order_by("id")),
     )
 
 
@@ -77,6 +86,7 @@ def as_json(trail: Trail) -> str:
         "revisions": [_columns(row) for row in trail.revisions],
         "decisions": [_columns(row) for row in trail.decisions],
         "handovers": [_columns(row) for row in trail.handovers],
+        "refused_attempts": [_columns(row) for row in trail.refused],
         "messages": [_columns(row) for row in trail.messages],
         "grant_events": [_columns(row) for row in trail.events],
     }
@@ -105,6 +115,7 @@ def as_text(trail: Trail, *, zone: tzinfo) -> str:
         lines += [
             (it.occurred_at, 1, it.giver_name, sentences.handed_over(it)) for it in trail.handovers
         ]
+        lines += [(it.occurred_at, 1, it.actor_name, sentences.refused(it)) for it in trail.refused]
         lines.sort(key=lambda line: line[:2])
         newest = trail.newest
         told = [
@@ -199,6 +210,9 @@ def _places(trail: Trail) -> Iterator[tuple[str, str, proofs.Place]]:
         object_id = f"{trail.request_id}.{message.number}"
         for place in proofs.places(object_id=object_id, model=RequestMessage.ledger_name):
             yield "message", message.kind, place
+    for attempt in trail.refused:
+        for place in proofs.places(object_id=str(attempt.uid), model=RefusedAttempt.ledger_name):
+            yield "refused_attempt", attempt.action, place
     for event in trail.events:
         said = event.said()
         for place in proofs.places(object_id=said.object_id, model=GrantEvent.ledger_name):

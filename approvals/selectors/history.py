@@ -6,13 +6,14 @@ stopped by the database and refused with advice.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import F, OuterRef, Subquery, Value
+from django.db.models import F, Model, OuterRef, Subquery, Value
 from django.db.models.functions import Concat
 
 from approvals.domain.refusals import Invalid
@@ -20,6 +21,7 @@ from approvals.models import (
     AccessRequest,
     Decision,
     GrantEvent,
+    RefusedAttempt,
     ReportExport,
     RequestHandover,
     RequestMessage,
@@ -88,7 +90,7 @@ class Page(NamedTuple):
 
 
 def find(*, criteria: Criteria, before: Position | None = None) -> Page:
-    """Return what matches, newest first, after the position `before` (at most 33 queries).
+    """Return what matches, newest first, after the position `before` (at most 35 queries).
 
     Raises: Invalid when looking takes longer than the database is allowed to.
     """
@@ -147,12 +149,11 @@ class _Loaded:
     votes: dict[tuple[uuid.UUID, int], Decision] = field(default_factory=dict)
     decisions: dict[int, Decision] = field(default_factory=dict)
     produced: dict[tuple[uuid.UUID, int], AccessRequest] = field(default_factory=dict)
-    attempts: dict[int, GrantEvent] = field(default_factory=dict)
     about: dict[uuid.UUID, AccessRequest] = field(default_factory=dict)
     signins: dict[int, SignIn] = field(default_factory=dict)
     exports: dict[int, ReportExport] = field(default_factory=dict)
-    messages: dict[int, RequestMessage] = field(default_factory=dict)
-    handovers: dict[int, RequestHandover] = field(default_factory=dict)
+    #: By source and id: what happened beside a request's revisions.
+    beside: dict[str, dict[int, Any]] = field(default_factory=dict)
     campaigns: dict[int, ReviewCampaign] = field(default_factory=dict)
     #: With the names of what they are about: `subject_name`, `access_is`, `campaign_name`.
     verdicts: dict[int, Any] = field(default_factory=dict)
@@ -179,7 +180,7 @@ def _entries(keys: list[Position]) -> list[Entry]:
             if not (told or pair in shown_revisions):
                 entries.append(_of_decision(key, decision, loaded))
         elif name in _BESIDE:
-            entries.append(_BESIDE[name](key, loaded))
+            entries.append(_of_beside(key, name, loaded))
         elif name == "signins":
             entries.append(_of_signin(key, loaded.signins[key.id]))
         elif name == "exports":
@@ -203,15 +204,10 @@ def _load(by_source: dict[str, list[int]]) -> _Loaded:
     if ids := by_source.get("decisions"):
         loaded.decisions = Decision.objects.in_bulk(ids)
         loaded.produced = _produced(loaded.decisions.values())
-    if ids := by_source.get("attempts"):
-        loaded.attempts = GrantEvent.objects.in_bulk(ids)
-        loaded.about |= _first(row.request_id for row in loaded.attempts.values())
-    if ids := by_source.get("handovers"):
-        loaded.handovers = RequestHandover.objects.in_bulk(ids)
-        loaded.about |= _first(row.request_id for row in loaded.handovers.values())
-    if ids := by_source.get("messages"):
-        loaded.messages = RequestMessage.objects.in_bulk(ids)
-        loaded.about |= _first(row.request_id for row in loaded.messages.values())
+    for name, kind in _BESIDE.items():
+        if ids := by_source.get(name):
+            loaded.beside[name] = kind.model._default_manager.in_bulk(ids)
+            loaded.about |= _first(row.request_id for row in loaded.beside[name].values())
     if ids := by_source.get("signins"):
         loaded.signins = SignIn.objects.in_bulk(ids)
     if ids := by_source.get("exports"):
@@ -286,44 +282,32 @@ def _of_decision(key: Position, decision: Decision, loaded: _Loaded) -> Entry:
     )
 
 
-def _of_attempt(key: Position, loaded: _Loaded) -> Entry:
-    event = loaded.attempts[key.id]
-    row = loaded.about.get(event.request_id)
+class _Beside(NamedTuple):
+    """A kind of record beside a request's revisions: whose it is, and what it tells."""
+
+    model: type[Model]
+    who: Callable[[Any], str]
+    sentence: Callable[[Any], Sentence]
+
+
+_BESIDE = {
+    "attempts": _Beside(GrantEvent, lambda _: "portal", sentences.attempted),
+    "handovers": _Beside(RequestHandover, attrgetter("giver_name"), sentences.handed_over),
+    "messages": _Beside(RequestMessage, attrgetter("actor_name"), sentences.messaged),
+    "refused": _Beside(RefusedAttempt, attrgetter("actor_name"), sentences.refused),
+}
+
+
+def _of_beside(key: Position, name: str, loaded: _Loaded) -> Entry:
+    record = loaded.beside[name][key.id]
+    row = loaded.about.get(record.request_id)
     return Entry(
         at=key.at,
-        who="portal",
-        sentence=sentences.attempted(event),
+        who=_BESIDE[name].who(record),
+        sentence=_BESIDE[name].sentence(record),
         on=row.access_name if row else "",
         position=key,
-        request_id=event.request_id,
-        kind="request",
-    )
-
-
-def _of_handover(key: Position, loaded: _Loaded) -> Entry:
-    handover = loaded.handovers[key.id]
-    row = loaded.about.get(handover.request_id)
-    return Entry(
-        at=key.at,
-        who=handover.giver_name,
-        sentence=sentences.handed_over(handover),
-        on=row.access_name if row else "",
-        position=key,
-        request_id=handover.request_id,
-        kind="request",
-    )
-
-
-def _of_message(key: Position, loaded: _Loaded) -> Entry:
-    message = loaded.messages[key.id]
-    row = loaded.about.get(message.request_id)
-    return Entry(
-        at=key.at,
-        who=message.actor_name,
-        sentence=sentences.messaged(message),
-        on=row.access_name if row else "",
-        position=key,
-        request_id=message.request_id,
+        request_id=record.request_id,
         kind="request",
     )
 
@@ -350,10 +334,6 @@ def _of_export(key: Position, row: ReportExport) -> Entry:
         kind="reportexport",
         object_id=row.pk,
     )
-
-
-#: What happened beside a request's revisions.
-_BESIDE = {"attempts": _of_attempt, "handovers": _of_handover, "messages": _of_message}
 
 
 def _of_campaign(key: Position, row: ReviewCampaign) -> Entry:

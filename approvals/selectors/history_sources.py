@@ -269,4 +269,12 @@ SOURCES: tuple[Source, ...] = (
         15, "reportschedule", person_arms=("history_user_id = %s", "owner_id = %s"),
         words="concat_ws(' ', name, report, query::text, paused_because, history_change_reason)",
     ),
+    Source(
+        name="refused", rank=16, table="approvals_refusedattempt t",
+        at="t.occurred_at", id="t.id", kinds={"decisions": "true"},
+        person_arms=("t.actor_id = %s", f"t.request_id {_OF_SUBJECT}",
+                     f"t.request_id {_OF_REQUESTER}"),
+        system=f"t.request_id {_OF_SYSTEM}", request="t.request_id",
+        words="concat_ws(' ', t.comment, t.actor_name, t.rule)",
+    ),
 )  # fmt: skip

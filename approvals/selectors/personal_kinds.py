@@ -20,6 +20,7 @@ from approvals.models import (
     Notice,
     Policy,
     PublicKey,
+    RefusedAttempt,
     ReportExport,
     ReportRun,
     ReportSchedule,
@@ -149,12 +150,14 @@ def _of_request(who: Person, row: Values) -> set[str]:
     return columns
 
 
-def _of_decision(who: Person, row: Values) -> set[str]:
-    return {"comment"} | ({"actor_name"} if row["actor_id"] == who.pk else set())
+def _said(column: str) -> Callable[[Person, Values], set[str]]:
+    """Return the columns of what its actor said on somebody's request, in `column`."""
 
+    def columns(who: Person, row: Values) -> set[str]:
+        own = {column, "actor_name"} if row["actor_id"] == who.pk else set()
+        return own | ({column} if row["request_id"] in who.requests else set())
 
-def _of_message(who: Person, row: Values) -> set[str]:
-    return {"text"} | ({"actor_name"} if row["actor_id"] == who.pk else set())
+    return columns
 
 
 def _of_handover(who: Person, row: Values) -> set[str]:
@@ -208,11 +211,7 @@ RECORDS: tuple[Kind, ...] = (
         model=Decision,
         label="Decisions",
         own=lambda who: _on_requests(who) | Q(actor_id=who.pk),
-        columns=lambda who, row: (
-            _of_decision(who, row)
-            if row["actor_id"] == who.pk or row["request_id"] in who.requests
-            else set()
-        ),
+        columns=_said("comment"),
         at=lambda _, row: ("decision", f"{row['request_id']}.{row['revision']}", ""),
         texts=("comment",),
     ),
@@ -230,13 +229,17 @@ RECORDS: tuple[Kind, ...] = (
         model=RequestMessage,
         label="Questions and answers",
         own=lambda who: _on_requests(who) | Q(actor_id=who.pk),
-        columns=lambda who, row: (
-            _of_message(who, row)
-            if row["actor_id"] == who.pk or row["request_id"] in who.requests
-            else set()
-        ),
+        columns=_said("text"),
         at=lambda _, row: ("request_message", f"{row['request_id']}.{row['number']}", ""),
         texts=("text",),
+    ),
+    Kind(
+        model=RefusedAttempt,
+        label="Attempts that were refused",
+        own=lambda who: _on_requests(who) | Q(actor_id=who.pk),
+        columns=_said("comment"),
+        at=lambda _, row: ("refused_attempt", str(row["uid"]), ""),
+        texts=("comment",),
     ),
     Kind(
         model=GrantEvent,

@@ -14,6 +14,7 @@ from approvals.models import (
     AccessRequest,
     Decision,
     GrantEvent,
+    RefusedAttempt,
     ReportExport,
     RequestHandover,
     RequestMessage,
@@ -96,6 +97,13 @@ def handed_over(row: RequestHandover) -> Sentence:
     own = "" if row.place_id == row.giver_id else f", the place of {row.place_name}"
     return Sentence(
         "Handed over", f"{row.level_name} to {row.taker_name}{own}", _quoted(row.comment)
+    )
+
+
+def refused(row: RefusedAttempt) -> Sentence:
+    """Return what somebody tried in vain, and the rule that refused it."""
+    return Sentence(
+        "Refused", f"to {row.get_action_display()}", _joined(row.rule, _quoted(row.comment))
     )
 
 

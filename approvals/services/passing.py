@@ -15,7 +15,7 @@ from approvals.domain.states import State
 from approvals.models import RequestHandover, User
 from approvals.models.handing_over import COMMENT_MOST
 from approvals.selectors import chains
-from approvals.services import asked, escalation, notice_centre, notices, recording
+from approvals.services import asked, escalation, notice_centre, notices, recording, refused
 from approvals.services.requests import REFUSALS
 
 
@@ -36,7 +36,8 @@ def hand_over(
     """
     comment = _reason(comment)
     escalation.advance(request_id, now=now)
-    return _hand_over(actor, request_id, to, comment, seen_revision, now)
+    with refused.noted(actor, refused.Action.HAND_OVER, request_id, comment, now):
+        return _hand_over(actor, request_id, to, comment, seen_revision, now)
 
 
 @transaction.atomic

@@ -62,9 +62,5 @@ def settle(*, person: User, key: str, location: str) -> None:
 
 def forget(*, person: User, key: str) -> None:
     """Keep no answer: a second one with this key is done anew."""
-    KeyedWrite.objects.filter(person=person, key=key).delete()
-
-
-def give_up() -> None:
-    """Undo this transaction, key included, so that the next one who sends it is the first."""
-    transaction.set_rollback(True)
+    if not transaction.get_rollback():  # else the key goes with all the rest
+        KeyedWrite.objects.filter(person=person, key=key).delete()

@@ -23,7 +23,7 @@ from approvals.selectors import chains as views
 from approvals.selectors import leases as keys
 from approvals.selectors import requests as reads
 from approvals.selectors import standing
-from approvals.services import asked, escalation, leases, notices, recording, starts
+from approvals.services import asked, escalation, leases, notices, recording, refused, starts
 
 REASON_MOST = 2_000
 TICKET_MOST = 100
@@ -197,7 +197,8 @@ def decide(
     if verdict == Decision.Verdict.DENY and not comment:
         raise Invalid("Say why you deny it, so that the requester learns.", field="comment")
     escalation.advance(request_id, now=now)
-    return _decide(actor, request_id, Decision.Verdict(verdict), seen_revision, comment, now)
+    with refused.noted(actor, refused.Action(verdict), request_id, comment, now):
+        return _decide(actor, request_id, Decision.Verdict(verdict), seen_revision, comment, now)
 
 
 @transaction.atomic

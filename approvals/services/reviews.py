@@ -22,7 +22,7 @@ from approvals.models import (
 )
 from approvals.selectors import requests
 from approvals.selectors import reviews as reads
-from approvals.services import grants, recording, review_notices, review_rules
+from approvals.services import grants, recording, refused, review_notices, review_rules
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,6 @@ class Decided(NamedTuple):
     gone: tuple[ReviewDecision, ...]
 
 
-@transaction.atomic
 def decide(
     *, actor: User, items: Collection[uuid.UUID], verdict: str, reason: str, now: datetime
 ) -> Decided:
@@ -65,7 +64,7 @@ def decide(
 
     What is removed begins to end in the same transaction, with the reason. Access that has ended by
     itself is recorded as that. Raises: NotFound; NotAllowed for whoever is not asked, or holds the
-    access; Settled when an item is decided or its campaign over; Invalid.
+    access, which is recorded; Settled when an item is decided or its campaign over; Invalid.
     """
     if verdict not in (Verdict.KEEP, Verdict.REMOVE):
         raise Invalid("Choose keep or remove.", field="verdict")
@@ -78,10 +77,23 @@ def decide(
         raise Invalid(f"Decide at most {TOGETHER_MOST} at one stroke.", field="items")
     rows = reads.items(items)
     for row in rows:
-        if row.subject_id == actor.pk:
-            raise NotAllowed("Nobody reviews their own access.", code="own_access")
-        if not reads.may_decide(actor, row):
-            raise NotAllowed("Somebody else is asked about this.", code="not_yours")
+        with refused.noted(actor, refused.Action(verdict), row.request_id, reason, now):
+            _check(actor, row)
+    return _decide(actor, rows, verdict, reason, now)
+
+
+def _check(actor: User, item: ReviewItem) -> None:
+    """Let through who is asked about an item. Raises: NotAllowed."""
+    if item.subject_id == actor.pk:
+        raise NotAllowed("Nobody reviews their own access.", code="own_access")
+    if not reads.may_decide(actor, item):
+        raise NotAllowed("Somebody else is asked about this.", code="not_yours")
+
+
+@transaction.atomic
+def _decide(
+    actor: User, rows: Sequence[ReviewItem], verdict: str, reason: str, now: datetime
+) -> Decided:
     campaigns = {key: _held(key) for key in sorted({row.campaign_id for row in rows})}
     _undecided(rows)
     live = _live(rows)

@@ -32,6 +32,8 @@ from approvals.models import (
     Observation,
     Policy,
     PublicKey,
+    RefusedAttempt,
+    RequestHandover,
     RequestMessage,
     SavedView,
     SignIn,
@@ -40,6 +42,7 @@ from approvals.models import (
 from approvals.selectors import history, personal, reporting
 from approvals.selectors.personal_kinds import KINDS
 from approvals.services import erasure as asking
+from approvals.services import passing
 from audit.domain import entries
 from audit.models import AppendOnly, Entry, Erasure, guards
 from audit.models.erasable import ERASED
@@ -71,6 +74,12 @@ def write_everywhere(world: World) -> AccessRequest:
     ended = world.ended(reason=f"{CANARY}: stuck refunds", ticket=f"T-{CANARY}")
     cancelled = world.ask()
     questions_about(cancelled, asker=world.bob, answerer=alice)
+    with pytest.raises(NotAllowed):
+        world.decide(alice, cancelled, comment=f"{CANARY} may")
+    passing.hand_over(
+        actor=world.bob, request_id=cancelled.request_id, to=world.dora,
+        comment=f"as {NAME} asked", seen_revision=1, now=clock.now(),
+    )  # fmt: skip
     asking_cancel(alice, cancelled)
     denied = world.ask(by=world.dan)
     questions_about(denied, asker=world.carol, answerer=world.dan)
@@ -256,6 +265,10 @@ def test_nothing_of_her_is_left_and_everything_still_verifies(
         (ERASED, "Bob"), (ERASED, "Bob"), (ERASED, ERASED),  # on her request
         (ERASED, "Carol"), ("Until when?", "Carol"), (ERASED, "Dan"),  # they name her
     ]  # fmt: skip
+    tried = RefusedAttempt.objects.get()
+    assert (tried.comment, tried.actor_name, tried.code) == (ERASED, ERASED, "self_decision")
+    handed = RequestHandover.objects.get()
+    assert (handed.comment, handed.giver_name, handed.taker_name) == (ERASED, "Bob", "Dora")
     asked = RequestMessage.objects.earliest("id")
     leaf = erasures.of("request_message", f"{asked.request_id}.1")["text"]
     assert leaf is not None

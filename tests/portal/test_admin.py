@@ -33,7 +33,7 @@ from tests.world import World
 RECORDS = (
     "accessrequest", "decision", "grantevent", "notice", "outboxitem", "signin", "reportexport",
     "reviewcampaign", "reviewitem", "reviewdecision", "reportrun", "requesthandover",
-    "requestmessage",
+    "requestmessage", "refusedattempt",
 )  # fmt: skip
 CONFIGURATION = ("user", "group", "resource", "entitlement", "policy")
 
@@ -112,7 +112,7 @@ def test_nothing_else_is_registered() -> None:
         "approvals.GrantEvent", "approvals.Notice", "approvals.OutboxItem", "approvals.SignIn",
         "approvals.ReportExport", "approvals.ReviewCampaign", "approvals.ReviewItem",
         "approvals.ReviewDecision",
-        "approvals.RequestHandover", "approvals.RequestMessage",
+        "approvals.RequestHandover", "approvals.RequestMessage", "approvals.RefusedAttempt",
         "approvals.ReportSchedule", "approvals.ReportRun",
     }  # fmt: skip
 

@@ -26,6 +26,7 @@ from approvals.models import (
     Notice,
     OutboxItem,
     Policy,
+    RefusedAttempt,
     RequestHandover,
     RequestMessage,
     Resource,
@@ -384,3 +385,11 @@ def test_one_request_of_the_past_and_one_of_today_were_handed_over(told: str) ->
     asked = set(rows.values_list("person__username", flat=True))
     assert "carol" in asked
     assert "erin" not in asked
+
+
+def test_somebody_tried_to_approve_their_own_today(told: str) -> None:
+    attempt = RefusedAttempt.objects.get()
+    assert (attempt.actor_name, attempt.action, attempt.code) == (
+        "Tariq Hussain", "approve", "self_decision",
+    )  # fmt: skip
+    assert reads.decisions(attempt.request_id) == []

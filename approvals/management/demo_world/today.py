@@ -1,7 +1,9 @@
 """What waits today: requests made now, whose mails and deadlines are real."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
+from approvals.domain.refusals import NotAllowed
 from approvals.management.demo_world import words
 from approvals.models import AccessRequest, Entitlement, User
 from approvals.services import passing, questions, requests
@@ -30,6 +32,15 @@ def ask(
     questions.ask(
         actor=cast["bob"], request_id=for_bob.request_id, text=words.QUESTION_TODAY, now=now
     )
+    with suppress(NotAllowed):  # as whoever finds the address of the form might try
+        requests.decide(
+            actor=cast["tariq"],
+            request_id=for_bob.request_id,
+            verdict="approve",
+            seen_revision=for_bob.revision,
+            comment=words.OWN_TODAY,
+            now=now,
+        )
     for_carol = send(
         "nadia", "owner", 90,
         "Rebuild the bloated orders_customer index in the quiet hour.", "OPS-877",

@@ -92,6 +92,7 @@ QUESTIONS = (
 #: Why approvers handed a request over.
 HANDED = "I am in interviews all afternoon; Sofia knows this data."
 HANDED_TODAY = "Boarding now, back tonight. You know what the auditors want to see."
+OWN_TODAY = "It is my own change, and the release can't wait."
 QUESTION_TODAY = "Does the release need the column at once, or can it go in tonight's quiet hour?"
 
 RETURNS = ("Done.", "Finished early.", "", "", "All corrected, thanks.")
