@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 from playwright.sync_api import Browser, Page, Response, sync_playwright
 
-from tests.journeys import provoking
+from tests.journeys import provoking, reaching
 from tests.journeys.running import FLAGS, Demo, chromium, started
 
 WIDTHS = {1280: 800, 390: 844}
@@ -68,6 +68,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("catalogue-none", "/catalogue/?q=qqqq"),
         View("favourites-none", "/catalogue/?kind=favourites"),
         View("asking", "/catalogue/", follow="a[href^='/requests/new/']"),
+        View("extending", "/", follow="a[href*='?extends=']"),
         View("inbox-empty", "/inbox/"),
         View("decided-empty", "/inbox/decided/"),
         View("notices", "/notices/"),
@@ -84,15 +85,22 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("inbox", "/inbox/"),
         View("inbox-reading", "/inbox/", follow="a.item"),
         View("inbox-filtered", "/inbox/?risk=high"),
+        View("inbox-question", "/inbox/", follow="a.item:has-text('Tariq')"),
+        View("handing-over", "/inbox/", how=reaching.hand_over),
+        View("bulk", "/inbox/", how=reaching.bulk),
         View("bulk-none", f"/inbox/bulk/?verdict=deny&pick={NOBODY}~1"),
         View("decided", "/inbox/decided/"),
+        View("reviews-mine", "/reviews/"),
         View("notices-approver", "/notices/"),
     ),
+    "tariq": (View("question", "/", follow="a[href$='#questions']"),),
     "dora": (
         View("reviews", "/reviews/"),
+        View("review", "/reviews/", follow="td a[href^='/reviews/']"),
         View("reports", "/reports/"),
         View("report", "/reports/who-had-access/"),
         View("report-none", "/reports/who-had-access/?from=2020-01-01&to=2020-01-02"),
+        View("report-refused", "/reports/refused-attempts/"),
         View("saved-report", "/reports/", follow="td a[href^='/reports/saved/']"),
         View("end-all", "/access/end/"),
         View("evidence", "/reports/evidence/"),
@@ -103,6 +111,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("audit-log", "/audit/log/"),
         View("audit-verify", "/audit/verify/"),
         View("erasures", "/audit/erasures/"),
+        View("erasure", "/audit/erasures/", how=reaching.erasure),
     ),
     "admin": (
         View("admin", "/admin/"),

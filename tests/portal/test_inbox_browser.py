@@ -11,7 +11,7 @@ from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from approvals.models import Decision, Group, Membership, User
+from approvals.models import Decision, Group, Membership, RequestHandover, User
 from approvals.selectors import clock
 from tests.portal.test_inbox import XSS
 from tests.programs import lacking
@@ -99,6 +99,25 @@ def test_keys_move_deny_and_approve(noop: Any, desk: Desk) -> None:
     page.get_by_text("Nothing waits for you.").wait_for()
     verdicts = Decision.objects.order_by("id").values_list("verdict", "comment")
     assert list(verdicts) == [("deny", "No need."), ("approve", "")]
+    assert desk.complaints == []
+
+
+def test_a_key_hands_over(noop: Any, desk: Desk) -> None:
+    page = desk.sit(two_requests().bob)
+    page.goto("/inbox/")
+    assert not page.locator("#to").is_visible()
+    page.keyboard.press("o")
+    assert page.evaluate("document.activeElement.id") == "to"
+    page.keyboard.type("carol")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Away this afternoon.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("Handed over. Carol is asked now").wait_for()
+    handed = RequestHandover.objects.get()
+    assert (handed.giver_name, handed.taker_name) == ("Bob", "Carol")
+    assert handed.comment == "Away this afternoon."
+    assert "1" in page.inner_text(".nav .count")
     assert desk.complaints == []
 
 
