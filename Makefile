@@ -53,4 +53,4 @@ screenshots: setup-dev
 	@$(PY) -m tests.journeys.screenshots .screenshots $(if $(ONLY),--only $(ONLY)) $(if $(FACES),--faces docs/pictures)
 
 chaos: setup-dev
-	@$(PY) -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+	@$(PY) -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUTAGE),--outage $(OUTAGE)) $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(SEED),--seed $(SEED))

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos [--minutes N] [--requests N] [--seed S]`: break everything, then check.
+"""`python -m tests.chaos [--minutes N] [--outage N] [--requests N] [--seed S]`: break, then check.
 
 Prints a table of scenario, invariant and what was seen, and keeps it in `.chaos/results.json`. The
 exit status is 1 where anything doesn't hold. The same seed breaks the same things at the same time.
@@ -31,17 +31,35 @@ def main() -> int:
     parser.add_argument("--requests", type=int, help="about how many (300 a minute)")
     parser.add_argument("--seed", type=int, help="repeat the disturbances of an earlier run")
     parser.add_argument("--keep", action="store_true", help="keep logs and journals")
+    parser.add_argument("--outage", type=float, help="its minutes (a third of the time)")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     requests = options.requests or int(options.minutes * REQUESTS_A_MINUTE)
-    rows = do(FOLDER, seconds=options.minutes * 60, requests=requests, seed=seed, keep=options.keep)
+    if options.outage is not None and not 0 < options.outage < options.minutes:
+        parser.error("The outage is shorter than the whole.")
+    rows = do(
+        FOLDER,
+        seconds=options.minutes * 60,
+        requests=requests,
+        seed=seed,
+        outage=options.outage and options.outage * 60,
+        keep=options.keep,
+    )
     sys.stdout.write(table(rows) + "\n")
     wrong = [row for row in rows if not row.holds]
     sys.stdout.write(f"\nseed {seed}: {'VIOLATED' if wrong else 'all of it holds'}\n")
     return 1 if wrong else 0
 
 
-def do(folder: Path, *, seconds: float, requests: int, seed: int, keep: bool = False) -> list[Row]:
+def do(
+    folder: Path,
+    *,
+    seconds: float,
+    requests: int,
+    seed: int,
+    outage: float | None = None,
+    keep: bool = False,
+) -> list[Row]:
     """Do a run in the folder; return its table, which is also in `results.json` there."""
     place = folder / "run"
     shutil.rmtree(place, ignore_errors=True)
@@ -50,7 +68,7 @@ def do(folder: Path, *, seconds: float, requests: int, seed: int, keep: bool = F
     begun = time.monotonic()
     run = Run(place, say=say, seed=seed)
     with run.stack:
-        evidence = run.go(seconds=seconds, requests=requests)
+        evidence = run.go(seconds=seconds, requests=requests, outage=outage)
         facts = Facts(evidence)
         rows = check(facts)
     result = {

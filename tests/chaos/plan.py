@@ -26,19 +26,20 @@ WEIGHTS = (6, 3, 2, 3, 2, 1)
 BOTH = 0.08
 
 
-def make(*, seconds: float, seed: int) -> list[Step]:
+def make(*, seconds: float, seed: int, outage: float | None = None) -> list[Step]:
     """Return the disturbances of a run that lasts so long, by their time.
 
-    The outage is the middle third: its first half the target refuses, its second half it takes
-    calls and doesn't answer. The broker is lost three times and the database restarted at least
+    The outage is the middle third, or as many seconds in the middle: its first half the target
+    refuses, its second half it takes calls and doesn't answer. The broker is lost three times and the database restarted at least
     three times, each also inside the outage. Clocks jump by an hour ahead, back and right again.
     """
     chance = random.Random(seed)
-    third = seconds / 3
+    length = seconds / 3 if outage is None else outage
+    begins = (seconds - length) / 2
     steps = [
-        Step(third, "outage", "refused"),
-        Step(1.5 * third, "outage", "silent"),
-        Step(2 * third, "outage", "open"),
+        Step(begins, "outage", "refused"),
+        Step(begins + length / 2, "outage", "silent"),
+        Step(begins + length, "outage", "open"),
     ]
     for part in (0.18, 0.5, 0.85):
         at = seconds * (part + chance.uniform(-0.03, 0.03))

@@ -92,11 +92,11 @@ class Run:
         self.stack = ExitStack()
         self.epoch = time.time() - time.monotonic()
 
-    def go(self, *, seconds: float, requests: int) -> Evidence:
+    def go(self, *, seconds: float, requests: int, outage: float | None = None) -> Evidence:
         """Do all of it, and return the evidence; everything is stopped then, but the database."""
         self._ground(seconds)
         self._portal()
-        self._load(seconds, requests)
+        self._load(seconds, requests, outage)
         self._heal_and_drain()
         self._last_look()
         return self.evidence
@@ -224,7 +224,7 @@ class Run:
 
     # -- while it runs -----------------------------------------------------------------------------
 
-    def _load(self, seconds: float, requests: int) -> None:
+    def _load(self, seconds: float, requests: int, outage: float | None) -> None:
         orders = self.folder / "orders.json"
         threads = THREADS + PAGE_THREADS
         orders.write_text(
@@ -238,7 +238,7 @@ class Run:
                 }
             )
         )  # fmt: skip
-        steps = plan.make(seconds=seconds, seed=self.seed)
+        steps = plan.make(seconds=seconds, seed=self.seed, outage=outage)
         with (self.folder / "clients.log").open("ab") as log:
             clients = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.clients", str(orders)], cwd=CHECKOUT,

@@ -193,6 +193,12 @@ def test_the_same_seed_breaks_the_same_things() -> None:
     assert killed == set(plan.KINDS)
 
 
+def test_the_outage_is_in_the_middle_and_as_long_as_wanted() -> None:
+    for wanted, times in ((None, [200, 300, 400]), (480.0, [60, 300, 540])):
+        steps = plan.make(seconds=600, seed=5, outage=wanted)
+        assert [step.at for step in steps if step.what == "outage"] == times
+
+
 def test_a_call_without_an_effect_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAOS_EPOCH", "0")
     target = FolderTarget("chaos_x", tmp_path)
