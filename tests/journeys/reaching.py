@@ -1,6 +1,6 @@
 """Pages that no single link leads to: a form that is opened, several requests that are chosen."""
 
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 from playwright.sync_api import Page, Response
 
@@ -9,7 +9,8 @@ from tests.journeys.running import Demo
 
 def hand_over(page: Page, demo: Demo) -> Response | None:
     """Read a request that waits, and open the form that hands it over."""
-    answer = page.goto(f"{demo.url}/inbox/")
+    page.goto(f"{demo.url}/inbox/")
+    answer = page.goto(urljoin(page.url, page.locator("a.item").first.get_attribute("href")))
     page.locator("#hand-over summary").click()
     page.locator("#hand-over input[name=to]").wait_for()
     return answer

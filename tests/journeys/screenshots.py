@@ -90,9 +90,9 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("bulk", "/inbox/", how=reaching.bulk),
         View("bulk-none", f"/inbox/bulk/?verdict=deny&pick={NOBODY}~1"),
         View("decided", "/inbox/decided/"),
-        View("reviews-mine", "/reviews/"),
         View("notices-approver", "/notices/"),
     ),
+    "carol": (View("reviews-mine", "/reviews/"),),
     "tariq": (View("question", "/", follow="a[href$='#questions']"),),
     "dora": (
         View("reviews", "/reviews/"),
