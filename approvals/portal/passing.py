@@ -3,9 +3,15 @@
 import uuid
 from dataclasses import dataclass
 
+from django.http import HttpResponse
+from django.shortcuts import render
+
 from approvals.domain.refusals import Invalid, NotFound, Refusal
+from approvals.domain.states import State
+from approvals.portal import views
 from approvals.portal.views import PortalRequest
-from approvals.selectors import clock, people
+from approvals.selectors import chains, clock, people
+from approvals.selectors import requests as reads
 from approvals.selectors.handing_over import RequestHandover
 from approvals.services import passing
 
@@ -67,6 +73,20 @@ def hand_over(
         typed.refusal = refusal
         return typed, None
     return typed, made
+
+
+@views.page("GET")
+def takers(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
+    """Suggest who might decide instead, by what is typed; nobody to whoever may not decide now."""
+    record = reads.visible(request_id, to=request.user)
+    view = None
+    if record.state == State.PENDING:
+        view = chains.load(record, now=clock.now(), actor=request.user.pk)
+    if view is None or view.refusal(request.user.pk) is not None:
+        return render(request, "inbox/_takers.html", {"people": []})
+    without = {record.requester_id, record.subject_id, request.user.pk, *view.electorate}
+    found = people.suggest(views.text(request.GET.get("to")), without=without)
+    return render(request, "inbox/_takers.html", {"people": found})
 
 
 def said(made: RequestHandover) -> str:

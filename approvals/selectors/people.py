@@ -1,5 +1,6 @@
 """People and what they have to do with a request."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Exists, Q
@@ -19,6 +20,15 @@ def of_login(login: str) -> User | None:
     if "\0" in login:
         return None
     return User.objects.filter(Q(username__iexact=login) | Q(email__iexact=login)).first()
+
+
+def suggest(text: str, *, without: Iterable[int], most: int = 8) -> list[User]:
+    """Return active people whose login, name or e-mail address has the text in it (one query)."""
+    if not text or "\0" in text:
+        return []
+    has = Q(username__icontains=text) | Q(name__icontains=text) | Q(email__icontains=text)
+    rows = User.objects.filter(has, is_active=True).exclude(pk__in=list(without))
+    return list(rows.order_by("name", "username")[:most])
 
 
 def operators() -> list[User]:

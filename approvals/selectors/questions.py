@@ -103,8 +103,10 @@ def from_column(request_id: uuid.UUID, found: Iterable[dict[str, Any]]) -> list[
 
 
 def conversation(record: AccessRequest, found: Sequence[RequestMessage]) -> Conversation:
-    """Return the messages of a request as they are shown (a query for each that was erased)."""
-    said = {row.number: _said(row) for row in found}
+    """Return the messages of a request as they are shown (a query where one was erased)."""
+    erased = [_object_id(row) for row in found if erasures.ERASED in (row.text, row.actor_name)]
+    by = erasures.of_many(RequestMessage.ledger_name, erased)
+    said = {row.number: _said(row, by.get(_object_id(row), {}).get("text")) for row in found}
     answers: dict[int, list[Said]] = {}
     for row in found:
         if row.answers is not None:
@@ -120,9 +122,11 @@ def conversation(record: AccessRequest, found: Sequence[RequestMessage]) -> Conv
     return Conversation(questions, len(found), record.state == State.PENDING)
 
 
-def _said(row: RequestMessage) -> Said:
-    erased = erasures.ERASED in (row.text, row.actor_name)
-    by = erasures.of("request_message", f"{row.request_id}.{row.number}") if erased else {}
+def _object_id(row: RequestMessage) -> str:
+    return f"{row.request_id}.{row.number}"
+
+
+def _said(row: RequestMessage, leaf: int | None) -> Said:
     return Said(
         number=row.number,
         actor_id=row.actor_id,
@@ -130,7 +134,7 @@ def _said(row: RequestMessage) -> Said:
         text=row.text,
         at=row.occurred_at,
         is_erased=row.text == erasures.ERASED,
-        leaf=by.get("text"),
+        leaf=leaf,
     )
 
 

@@ -65,6 +65,7 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "request": READ_BY_CONCERNED,
     "request_status": READ_BY_CONCERNED,
     "request_seal": READ_BY_CONCERNED,
+    "request_takers": READ_BY_CONCERNED,
     "request_proof": NOT_SEALED,
     "request_entry": NOT_SEALED,
     "request_payload": {"GET": (302, 404, 404, 404, 404, 409, 409)},

@@ -108,7 +108,9 @@ def test_a_key_hands_over(noop: Any, desk: Desk) -> None:
     assert not page.locator("#to").is_visible()
     page.keyboard.press("o")
     assert page.evaluate("document.activeElement.id") == "to"
-    page.keyboard.type("carol")
+    page.keyboard.type("caro")
+    page.locator("#takers option[value=carol]").wait_for(state="attached")
+    page.keyboard.type("l")
     page.keyboard.press("Tab")
     page.keyboard.type("Away this afternoon.")
     page.keyboard.press("Tab")

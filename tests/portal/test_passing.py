@@ -1,6 +1,7 @@
 """Handing over on the pages: the inbox's pane, the request's page, and what is said afterwards."""
 
 import html
+import re
 from typing import Any
 
 import pytest
@@ -178,3 +179,35 @@ def test_pages_take_at_most_twelve_queries(client: Client, world: World) -> None
         with CaptureQueriesContext(connection) as seen:
             assert client.get(address).status_code == 200
         assert len(seen) <= 12, f"{address}\n" + "\n".join(q["sql"][:120] for q in seen)
+
+
+def suggested(client: Client, who: User, request: AccessRequest, text: str) -> list[str]:
+    client.force_login(who)
+    response = client.get(reverse("request_takers", args=[request.request_id]), {"to": text})
+    assert response.status_code == 200
+    return re.findall(r'value="(\w+)"', response.content.decode())
+
+
+def test_who_might_take_it_is_suggested_as_one_types(client: Client, world: World) -> None:
+    request = world.ask()
+    assert suggested(client, world.bob, request, "dor") == ["dora"]
+    assert suggested(client, world.bob, request, world.dora.email[:6].upper()) == ["dora"]
+    everybody = suggested(client, world.bob, request, "a")
+    assert {"carol", "dora"} <= set(everybody)
+    assert not {"alice", "bob"} & set(everybody)
+    User.objects.filter(pk=world.dora.pk).update(is_active=False)
+    assert suggested(client, world.bob, request, "dor") == []
+    assert (
+        suggested(client, world.bob, request, "")
+        == suggested(client, world.bob, request, "\0")
+        == []
+    )
+
+
+def test_only_who_may_decide_now_learns_names(client: Client, world: World) -> None:
+    request = world.ask()
+    assert suggested(client, world.alice, request, "dor") == []
+    client.force_login(world.mallory)
+    assert client.get(reverse("request_takers", args=[request.request_id])).status_code == 404
+    world.decide(world.bob, request, "deny")
+    assert suggested(client, world.bob, request, "dor") == []
