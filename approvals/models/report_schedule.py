@@ -170,6 +170,7 @@ class ReportRun(AppendOnly):
         verbose_name = "report run"
         indexes: ClassVar = [
             models.Index(fields=["schedule", "-planned_at", "-revision"], name="report_run_newest"),
+            models.Index(fields=["-occurred_at", "-id"], name="report_run_when"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["run_id", "revision"], name="report_run_revision"),

@@ -23,6 +23,7 @@ from approvals.models import (
     GrantEvent,
     RefusedAttempt,
     ReportExport,
+    ReportRun,
     RequestHandover,
     RequestMessage,
     ReviewCampaign,
@@ -53,7 +54,7 @@ KINDS = {
 
 
 #: Kinds of entries that are neither a request's nor a change of the configuration.
-RECORDS = frozenset({"signin", "reportexport"})
+RECORDS = frozenset({"signin", "reportexport", "reportrun"})
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ class _Loaded:
     about: dict[uuid.UUID, AccessRequest] = field(default_factory=dict)
     signins: dict[int, SignIn] = field(default_factory=dict)
     exports: dict[int, ReportExport] = field(default_factory=dict)
+    runs: dict[int, ReportRun] = field(default_factory=dict)
     #: By source and id: what happened beside a request's revisions.
     beside: dict[str, dict[int, Any]] = field(default_factory=dict)
     campaigns: dict[int, ReviewCampaign] = field(default_factory=dict)
@@ -185,6 +187,8 @@ def _entries(keys: list[Position]) -> list[Entry]:
             entries.append(_of_signin(key, loaded.signins[key.id]))
         elif name == "exports":
             entries.append(_of_export(key, loaded.exports[key.id]))
+        elif name == "runs":
+            entries.append(_of_run(key, loaded.runs[key.id]))
         elif name == "campaigns":
             entries.append(_of_campaign(key, loaded.campaigns[key.id]))
         elif name == "verdicts":
@@ -212,6 +216,8 @@ def _load(by_source: dict[str, list[int]]) -> _Loaded:
         loaded.signins = SignIn.objects.in_bulk(ids)
     if ids := by_source.get("exports"):
         loaded.exports = ReportExport.objects.in_bulk(ids)
+    if ids := by_source.get("runs"):
+        loaded.runs = ReportRun.objects.select_related("actor").in_bulk(ids)
     if ids := by_source.get("campaigns"):
         loaded.campaigns = ReviewCampaign.objects.in_bulk(ids)
     if ids := by_source.get("verdicts"):
@@ -332,6 +338,18 @@ def _of_export(key: Position, row: ReportExport) -> Entry:
         on="report",
         position=key,
         kind="reportexport",
+        object_id=row.pk,
+    )
+
+
+def _of_run(key: Position, row: ReportRun) -> Entry:
+    return Entry(
+        at=key.at,
+        who=row.actor.get_full_name() if row.actor else "portal",
+        sentence=sentences.ran(row),
+        on="report",
+        position=key,
+        kind="reportrun",
         object_id=row.pk,
     )
 

@@ -277,4 +277,10 @@ SOURCES: tuple[Source, ...] = (
         system=f"t.request_id {_OF_SYSTEM}", request="t.request_id",
         words="concat_ws(' ', t.comment, t.actor_name, t.rule)",
     ),
+    Source(
+        name="runs", rank=17, table="approvals_reportrun n",
+        at="n.occurred_at", id="n.id", kinds={"downloads": "true"},
+        person_arms=("n.owner_id = %s", "n.actor_id = %s"), system=None, request="n.run_id",
+        words="concat_ws(' ', n.schedule_name, n.report, n.owner_name, n.reason)",
+    ),
 )  # fmt: skip

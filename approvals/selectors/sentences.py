@@ -16,6 +16,7 @@ from approvals.models import (
     GrantEvent,
     RefusedAttempt,
     ReportExport,
+    ReportRun,
     RequestHandover,
     RequestMessage,
     ReviewCampaign,
@@ -138,6 +139,18 @@ def signed_in(row: SignIn) -> Sentence:
         row.get_what_display(),
         unknown or (f"by {row.method}" if row.method else ""),
         _joined(row.address, row.agent),
+    )
+
+
+def ran(row: ReportRun) -> Sentence:
+    """Return how far a run of a scheduled report came."""
+    rows = "" if row.rows is None else f"{row.rows:,} rows"
+    sent = f"to {len(row.sent_to)} of {len(row.recipients)}" if row.event == "sent" else ""
+    planned = f"planned for {moment(row.planned_at, beside=row.occurred_at)}"
+    return Sentence(
+        f"Scheduled report {row.get_event_display().lower()}",
+        f"“{row.schedule_name}”",
+        _joined(planned, rows, sent, row.reason),
     )
 
 
