@@ -7,6 +7,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods
 
+#: When to come back while the database is away.
+RETRY_AFTER_SECONDS = 5
+
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def not_here(request: HttpRequest) -> HttpResponse:
@@ -21,6 +24,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """
     if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
         response = HttpResponse(render_to_string("503.html"), status=503)
-        response["Retry-After"] = "5"
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response
     return HttpResponse(render_to_string("500.html"), status=500)

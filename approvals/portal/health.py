@@ -3,6 +3,7 @@
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from approvals.portal import errors
 from approvals.selectors import processes
 from audit.selectors import clock, staleness
 
@@ -22,7 +23,11 @@ def ready(request: HttpRequest) -> JsonResponse:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
-        return JsonResponse({"status": "down", "database": "unreachable"}, status=503)
+        return JsonResponse(
+            {"status": "down", "database": "unreachable"},
+            status=503,
+            headers={"Retry-After": str(errors.RETRY_AFTER_SECONDS)},
+        )
     ledger, found = _ledger(), _processes()
     good = {ledger, *found.values()} == {"ok"}
     return JsonResponse(

@@ -26,7 +26,8 @@ def test_a_page_without_a_database_is_503_and_recovers(world: World) -> None:
         assert b"Back in a moment" in answer.content
         watcher = Client(raise_request_exception=False)
         assert watcher.get("/healthz").status_code == 200
-        assert watcher.get("/readyz").status_code == 503
+        answer = watcher.get("/readyz")
+        assert (answer.status_code, answer["Retry-After"]) == (503, "5")
     finally:
         connection.close()
         connection.close_pool()  # type: ignore[attr-defined]
