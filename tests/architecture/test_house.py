@@ -57,6 +57,20 @@ def test_the_top_level_has_nothing_else() -> None:
     assert found - TOP == set()
 
 
+def test_ci_installs_every_program_that_tests_require() -> None:
+    told = re.compile(r'package="([a-z0-9-]+)"|apt install ([a-z0-9 -]+)"|package `([a-z0-9-]+)`')
+    needed = {
+        package
+        for name in files()
+        if name.startswith("tests/") and name.endswith(".py")
+        for found in told.finditer((ROOT / name).read_text(encoding="utf-8"))
+        for package in " ".join(filter(None, found.groups())).split()
+    }
+    installed = set(re.findall(r"[a-z0-9-]+", (ROOT / ".ci" / "run").read_text(encoding="utf-8")))
+    assert {"chromium", "ldap-utils", "libc6-dev"} <= needed
+    assert needed - installed == set()
+
+
 def test_the_locks_are_whole() -> None:
     """They're installed without resolving, so a package that a lock lacks shows only here."""
     told = subprocess.run(

@@ -41,7 +41,7 @@ class Demo:
         found = subprocess.run(
             [sys.executable, "manage.py", "demo", "--env"],
             cwd=ROOT, env=clean_environment() | {"DEMO_DIR": str(self.folder)},
-            capture_output=True, text=True, check=False, timeout=30,
+            capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         return dict(re.findall(r"^export (\w+)=['\"]?(.*?)['\"]?$", found.stdout, re.MULTILINE))
 
