@@ -9,7 +9,7 @@ import structlog
 from django.db import transaction
 
 from approvals.models import OutboxItem
-from approvals.outbox import circuits, queue
+from approvals.outbox import circuits, holding, queue
 from approvals.reports import sending
 from approvals.selectors import clock
 from approvals.services import (
@@ -148,20 +148,23 @@ def _work(claim: Callable[[], Sequence[OutboxItem]], tell: Clock) -> int:
 
 
 def _hand_out(items: Sequence[OutboxItem], tell: Clock) -> int:
+    if not items:
+        return 0
     by_topic: dict[str, list[OutboxItem]] = defaultdict(list)
     for item in items:
         by_topic[item.topic].append(item)
-    for topic, batch in by_topic.items():
-        try:
-            HANDLERS[topic](batch, tell)
-        except Exception as error:
-            log.exception("outbox.batch_failed", topic=topic)
-            _give_back(batch, error)
+    with holding.held(items, tell=tell):
+        for topic, batch in by_topic.items():
+            try:
+                HANDLERS[topic](batch, tell)
+            except Exception as error:
+                log.exception("outbox.batch_failed", topic=topic)
+                _give_back(batch, error)
     return len(items)
 
 
 def _give_back(batch: Sequence[OutboxItem], error: Exception) -> None:
     """Let the items of a broken batch be tried again; those that were done are gone already."""
     now = clock.now()
-    for item in OutboxItem.objects.filter(pk__in=[row.pk for row in batch]):
+    for item in batch:
         queue.failed(item, error=f"{type(error).__name__}: {error}", now=now)

@@ -217,7 +217,9 @@ def _without_covered(
 def _not_withdrawn(
     item: OutboxItem, record: AccessRequest, outcome: targets.Outcome, *, now: datetime
 ) -> None:
-    log.error("removal.failed", request=record.reference, error=outcome.error)
+    """Record that access may still be there, and alarm when that lasts; it is tried again."""
+    what = "cleanup.failed" if item.topic == "grant.cleanup" else "removal.failed"
+    log.error(what, request=record.reference, error=outcome.error)
     with transaction.atomic():
         grants.attempted(
             request_id=record.request_id,
@@ -225,8 +227,8 @@ def _not_withdrawn(
             attempt=outcome.attempt(item.attempts),
         )
         _failed(item, outcome, now=now)
-        due_at = record.removal_due_at or now
-        if now - due_at >= settings.STUCK_AFTER:
+        since = record.removal_due_at if record.state == State.REVOKING else item.first_failed_at
+        if now - (since or now) >= settings.STUCK_AFTER:
             notices.stuck(
                 record,
                 error=outcome.error,
@@ -238,32 +240,33 @@ def _not_withdrawn(
 def cleanup(items: Sequence[OutboxItem]) -> None:
     """Remove what a grant that never became active may have left at the target.
 
-    Tried for ever where an attempt may have had its effect, like every removal. What an active
-    grant holds is left alone.
+    Tried for ever where an attempt may have had its effect, like every removal, and alarmed when it
+    lasts. What an active grant holds, this request's own or another one, is left alone.
     """
     due = [(item, record) for item, record in _with_records(items) if record is not None]
     with transaction.atomic():
         recording.lock_leases(leases.key(record) for _, record in due)
-        held = leases.covers(record for _, record in due)
+        held = set(leases.covers(record for _, record in due))
+        newest = reads.current_many(record.request_id for _, record in due)
+        held |= {key for key, record in newest.items() if record.state == State.ACTIVE}
         queue.done([item for item, record in due if record.request_id in held])
     due = [row for row in due if row[1].request_id not in held]
     for done in isolation.call(due, _revoke):
         for item, record, outcome in done:
-            now = clock.now()
-            if not outcome.error:
-                queue.done([item])
-            elif outcome.permanent and not item.payload.get("certain"):
-                log.info("cleanup.needless", request=record.reference)
-                queue.done([item])
-            else:
-                log.error("cleanup.failed", request=record.reference, error=outcome.error)
-                with transaction.atomic():
-                    grants.attempted(
-                        request_id=record.request_id,
-                        kind=GrantEvent.Kind.REMOVE_FAILED,
-                        attempt=outcome.attempt(item.attempts),
-                    )
-                    _failed(item, outcome, now=now)
+            _cleaned_up(item, record, outcome)
+
+
+def _cleaned_up(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) -> None:
+    now = clock.now()
+    needless = outcome.permanent and not item.payload.get("certain")
+    if outcome.error and not needless:
+        _not_withdrawn(item, record, outcome, now=now)
+        return
+    with transaction.atomic():
+        recording.lock_leases([leases.key(record)])
+        if not needless:
+            grants.make_again([record], now=now)
+        queue.done([item])
 
 
 def _with_records(
