@@ -20,6 +20,7 @@ from approvals.services import (
     ledger_watch,
     notifications,
     provisioning,
+    removals,
     review_notices,
     starts,
 )
@@ -101,8 +102,8 @@ HANDLERS: dict[str, Handler] = {
     "grant.start": each(_start, atomic=True),
     "grant.ready": together(provisioning.ready),
     "grant.apply": together(provisioning.apply),
-    "grant.withdraw": together(provisioning.withdraw),
-    "grant.cleanup": together(provisioning.cleanup),
+    "grant.withdraw": together(removals.withdraw),
+    "grant.cleanup": together(removals.cleanup),
 }
 
 
