@@ -14,6 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jitportal.settings")
 app = Celery("jitportal")
 app.conf.update(settings.CELERY)
 app.autodiscover_tasks()
+app.steps["worker"].add("jitportal.sweeping:SweeperStep")
 
 
 @setup_logging.connect

@@ -112,6 +112,12 @@ class Processes:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
+    def revive(self) -> list[str]:
+        """Start again what has ended by itself, as a service manager does; their names."""
+        ended = [name for name, process in self._running.items() if process.poll() is not None]
+        self.start(*ended)
+        return ended
+
     def kill_all(self) -> None:
         """Kill whatever runs."""
         self.kill(*list(self._running))
