@@ -23,6 +23,12 @@ LANES = ("due", "provisioning", "notices")
 #: Seconds of the longest wait between two tries.
 BACKOFF_MOST_SECONDS = 3600
 
+#: When an item `o` that has failed and waits for its pause was last tried, in SQL.
+FAILED_AT = (
+    f"(o.not_before - interval '1 s' * least({BACKOFF_MOST_SECONDS},"
+    " 2 ^ least(greatest(o.attempts - 1, 0), 20)))"
+)
+
 _PUT = """
 INSERT INTO approvals_outboxitem
     (topic, lane, target, key, payload, not_before, attempts, last_error, created_at)
@@ -164,7 +170,10 @@ def done(items: Iterable[OutboxItem]) -> None:
 def failed(
     item: OutboxItem, *, error: str, now: datetime, most_seconds: float = BACKOFF_MOST_SECONDS
 ) -> OutboxItem:
-    """Give an item back for a later try: after 1, 2, 4, … seconds, at most `most_seconds`."""
+    """Give an item back for a later try: after 1, 2, 4, … seconds, at most `most_seconds`.
+
+    `FAILED_AT` reckons the other way round.
+    """
     delay = min(most_seconds, math.pow(2, min(item.attempts - 1, 20)))
     item.not_before = now + timedelta(seconds=delay)
     item.leased_until = None
