@@ -60,6 +60,15 @@ def about(kind: str) -> Words:
             "“Try again” on any of it asks now instead of within a minute.",
             f"{name} answers again",
         )
+    if family == "unseen":
+        return Words(
+            f"{name} can’t be observed",
+            "Access that somebody adds or takes away there, and access that is still there after "
+            "its end, is not noticed. Granting and removing may work all the same.",
+            "Read what it said, on the page Targets (/access/drift/): mostly the portal’s account "
+            "there may no longer list who has access. Mend it, then “Look now”.",
+            f"{name} is observed again",
+        )
     means, status = _QUEUES.get(name, ("Its work is not done.", ""))
     if family == "queue":
         return Words(
