@@ -83,10 +83,10 @@ class Sweeper:
             log.warning("sweep.database_away", error=type(error).__name__)
 
 
-class SweeperStep(bootsteps.StartStopStep):
-    """Starts a worker's sweeper after its pool and before it has reached the broker.
+class Step(bootsteps.StartStopStep):
+    """Starts a worker's sweeper and watch after its pool and before it has reached the broker.
 
-    Stops it after the last message was taken and before the pool ends.
+    Stops the sweeper after the last message was taken and before the pool ends.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -95,5 +95,15 @@ class SweeperStep(bootsteps.StartStopStep):
         """Return the sweeper for the queues that the worker serves."""
         from approvals import tasks
 
-        served = worker.app.amqp.queues.consume_from
-        return Sweeper(sweep for queue in sorted(served) for sweep in tasks.SWEEPS.get(queue, ()))
+        return Sweeper(sweep for queue in _served(worker) for sweep in tasks.SWEEPS.get(queue, ()))
+
+    def start(self, parent: Any) -> None:
+        """Begin to sweep, to show that this worker lives, and to look after the others."""
+        from jitportal import watch
+
+        super().start(parent)
+        watch.start(_served(parent))
+
+
+def _served(worker: Any) -> list[str]:
+    return sorted(worker.app.amqp.queues.consume_from)

@@ -75,6 +75,11 @@ def pulses(after: datetime) -> set[str]:
     return set(rows.values_list("name", flat=True))
 
 
+def alive(after: datetime) -> set[str]:
+    """The kinds of processes of which one began since then and shows that it lives."""
+    return set(Heartbeat.objects.filter(started_at__gt=after).values_list("kind", flat=True))
+
+
 def test_removals_go_on_while_redis_is_dead_and_all_is_found_when_it_is_back(
     world: World, noop: Noop, broker: Broker, processes: Processes, until: Until,
     monkeypatch: pytest.MonkeyPatch,
@@ -102,6 +107,11 @@ def test_removals_go_on_while_redis_is_dead_and_all_is_found_when_it_is_back(
     broker.kill()
     killed = clock.now()
     until(lambda: states(before) == {"expired"})
+    workers = [name for name in names if name.startswith(("due", "provisioning"))]
+    processes.kill(*workers)
+    processes.start(*workers)  # which have never reached a broker
+    began = clock.now()
+    until(lambda: alive(began) >= {"due", "provisioning"})
     during = ask(first=1, apart=0.3)
     until(lambda: states(during) == {"expired"})
     gone = [world.newest(row) for row in (*before, *during)]
