@@ -64,22 +64,21 @@ def _linger(step: Callable[[], bool], next_moment: Callable[[], datetime | None]
         time.sleep(pause)
 
 
-@shared_task(name="work.ends")
-def work_ends() -> None:
+def sweep_ends() -> bool:
     """End the access whose time is up, and nothing else, so that nothing else can delay it.
 
     It stays while more ends within moments, so that access ends within hundredths of a second of
-    its time however far apart beat's messages are.
+    its time however far apart two sweeps are begun. Returns whether another has to follow at once.
     """
     with _alone(_ENDS_LOCK) as alone:
-        more = alone and _linger(lambda: abreast.end_due() > 0, due.next_end)
-    if more:
-        queue.wake("ends")
+        return alone and _linger(lambda: abreast.end_due() > 0, due.next_end)
 
 
-@shared_task(name="work.due")
-def work_due() -> None:
-    """Do what else the clock asks for: escalations, lapses, reminders; wake the other lanes."""
+def sweep_due() -> bool:
+    """Do what else the clock asks for: escalations, lapses, reminders; wake the other lanes.
+
+    Returns whether another has to follow at once.
+    """
     woken: dict[str, float] = {}
 
     def step() -> bool:
@@ -93,8 +92,32 @@ def work_due() -> None:
         return worked
 
     with _alone(_DUE_LOCK) as alone:
-        more = alone and _linger(step, lambda: due.next_moment(lanes=["due"]))
-    if more:
+        return alone and _linger(step, lambda: due.next_moment(lanes=["due"]))
+
+
+def sweep_provisioning() -> bool:
+    """Make and remove access at the targets until nothing is due."""
+    abreast.provision()
+    return False
+
+
+def sweep_notices() -> bool:
+    """Send the notices that are due."""
+    handlers.work("notices")
+    return False
+
+
+@shared_task(name="work.ends")
+def work_ends() -> None:
+    """End the access whose time is up (`sweep_ends`)."""
+    if sweep_ends():
+        queue.wake("ends")
+
+
+@shared_task(name="work.due")
+def work_due() -> None:
+    """Do what else the clock asks for (`sweep_due`)."""
+    if sweep_due():
         queue.wake("due")
 
 
@@ -116,13 +139,13 @@ def _advance_levels(now: datetime) -> bool:
 @shared_task(name="work.provisioning")
 def work_provisioning() -> None:
     """Make and remove access at the targets until nothing is due."""
-    abreast.provision()
+    sweep_provisioning()
 
 
 @shared_task(name="work.notices")
 def work_notices() -> None:
     """Send the notices that are due."""
-    handlers.work("notices")
+    sweep_notices()
 
 
 @shared_task(name="index.repair")
@@ -134,10 +157,15 @@ def repair_index() -> None:
     asked.rebuild(now=now)
 
 
+def sweep_late_removals() -> bool:
+    """Record and alarm removals that are late though nobody could try them."""
+    return overdue.note(now=clock.now()) > 0
+
+
 @shared_task(name="removals.late")
 def note_late_removals() -> None:
-    """Record removals that are late though nobody could try them."""
-    while overdue.note(now=clock.now()):
+    """Record and alarm removals that are late though nobody could try them."""
+    while sweep_late_removals():
         pass
 
 
@@ -201,6 +229,14 @@ WAKE = {
     "targets": (observe_targets, "notices"),
 }
 
+
+#: What the workers of each queue do by themselves while no message comes, side by side, and the
+#: seconds between two looks.
+SWEEPS: dict[str, tuple[tuple[Callable[[], bool], float], ...]] = {
+    "due": ((sweep_ends, 1.0), (sweep_due, 1.0), (sweep_late_removals, 30.0)),
+    "provisioning": ((sweep_provisioning, 1.0),),
+    "notices": ((sweep_notices, 1.0),),
+}
 
 #: Seconds between two messages to a lane: what comes meanwhile is found by whom the first woke.
 WAKE_PAUSES = {"provisioning": 0.02, "notices": 0.25}

@@ -1,10 +1,9 @@
 """The Celery application: tasks of the portal, and beat's schedule, which lives in code."""
 
 import os
-from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_init, worker_ready
+from celery.signals import beat_init, setup_logging, worker_init
 from django.conf import settings
 
 from jitportal import broker
@@ -14,6 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jitportal.settings")
 app = Celery("jitportal")
 app.conf.update(settings.CELERY)
 app.autodiscover_tasks()
+app.steps["worker"].add("jitportal.sweeping:Step")
 
 
 @setup_logging.connect
@@ -35,14 +35,6 @@ def watch_as_beat(**_: object) -> None:
     from jitportal import watch
 
     watch.start()
-
-
-@worker_ready.connect
-def watch_as_worker(sender: Any, **_: object) -> None:
-    """Show that this worker lives, for each queue that it serves, and look after the others."""
-    from jitportal import watch
-
-    watch.start(sorted(sender.app.amqp.queues.consume_from))
 
 
 @app.on_after_finalize.connect

@@ -2,7 +2,9 @@
 
 After a few failures in a row the circuit opens: what waits for the target is put off, untried. When
 the pause is over one call probes. The first that succeeds closes the circuit, and all that was put
-off is due at once. Nothing is given up here, and no other target's work waits for this one's.
+off, or failed meanwhile, is due at once; what had failed before by itself keeps its own pause, or a
+target with much of that would be thought dead again. Nothing is given up here, and no other
+target's work waits for this one's.
 """
 
 from collections.abc import Collection, Mapping
@@ -48,6 +50,14 @@ ON CONFLICT (target) DO UPDATE SET failures = c.failures + 1, last_error = EXCLU
         * least(%(most)s, %(first)s * 2 ^ least(c.failures + 1 - %(opens)s, 20)) END
 RETURNING failures, open_until
 """
+# What was put off waits until the circuit's own pause at most.
+_DUE_AGAIN = f"""
+UPDATE approvals_outboxitem o SET not_before = %(now)s
+WHERE o.target = %(target)s AND o.leased_until IS NULL AND o.not_before > %(now)s
+  AND (o.first_failed_at IS NULL OR o.not_before <= %(open_until)s
+       OR {queue.FAILED_AT} >= %(since)s)
+RETURNING o.lane
+"""  # noqa: S608 - a constant
 
 
 def due_targets(*, lane: str, now: datetime) -> list[str]:
@@ -120,17 +130,26 @@ def _fails(target: str, *, error: str, now: datetime) -> None:
 def _works(target: str, *, now: datetime) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM approvals_circuit WHERE target = %s RETURNING open_until", [target]
+            "DELETE FROM approvals_circuit WHERE target = %s RETURNING failing_since, open_until",
+            [target],
         )
         found = cursor.fetchone()
-        if found is None or found[0] is None:
+        if found is None or found[1] is None:
             return
         log.info("target.closed", target=target)
-        waiting = OutboxItem.objects.filter(target=target, leased_until=None, not_before__gt=now)
-        lanes = set(waiting.values_list("lane", flat=True).distinct())
-        waiting.update(not_before=now)
-        for lane in lanes:
-            transaction.on_commit(lambda lane=lane: queue.wake(lane))  # type: ignore[misc]
+        _due_again(target, since=found[0], open_until=found[1], now=now)
+
+
+def _due_again(target: str, *, since: datetime, open_until: datetime, now: datetime) -> None:
+    """Let what waits because the target failed since then be tried at once."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _DUE_AGAIN,
+            {"target": target, "since": since, "open_until": open_until, "now": now},
+        )
+        lanes = {lane for (lane,) in cursor.fetchall()}
+    for lane in lanes:
+        transaction.on_commit(lambda lane=lane: queue.wake(lane))  # type: ignore[misc]
 
 
 def _put_off(target: str, *, until: datetime, now: datetime) -> None:
@@ -143,9 +162,10 @@ def retry(target: str, *, now: datetime) -> bool:
     """Have an open circuit probed at once, and what waits for it with it; False: it isn't open."""
     with transaction.atomic():
         opened = Circuit.objects.filter(target=target, open_until__isnull=False)
-        if not opened.update(open_until=now):
+        circuit = opened.select_for_update().first()
+        if circuit is None or circuit.open_until is None:
             return False
-        waiting = OutboxItem.objects.filter(target=target, leased_until=None, not_before__gt=now)
-        waiting.update(not_before=now)
+        opened.update(open_until=now)
+        _due_again(target, since=circuit.failing_since, open_until=circuit.open_until, now=now)
         transaction.on_commit(lambda: queue.wake("provisioning"))
     return True

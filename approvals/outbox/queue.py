@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from approvals.outbox.models import OutboxItem
 
@@ -21,6 +22,12 @@ log = structlog.get_logger(__name__)
 LANES = ("due", "provisioning", "notices")
 #: Seconds of the longest wait between two tries.
 BACKOFF_MOST_SECONDS = 3600
+
+#: When an item `o` that has failed and waits for its pause was last tried, in SQL.
+FAILED_AT = (
+    f"(o.not_before - interval '1 s' * least({BACKOFF_MOST_SECONDS},"
+    " 2 ^ least(greatest(o.attempts - 1, 0), 20)))"
+)
 
 _PUT = """
 INSERT INTO approvals_outboxitem
@@ -146,6 +153,15 @@ def claim(*, lane: str, limit: int, now: datetime, target: str | None = None) ->
         return sorted(rows, key=lambda row: row.pk)
 
 
+def _mine(item: OutboxItem) -> QuerySet[OutboxItem]:
+    """Return the item's row while it is still as it was claimed.
+
+    A lease that ran out may have given it to somebody else: each claim counts an attempt, and an
+    item that has become other work never comes back to the topic that it had.
+    """
+    return OutboxItem.objects.filter(pk=item.pk, topic=item.topic, attempts=item.attempts)
+
+
 def done(items: Iterable[OutboxItem]) -> None:
     """Remove items whose work is done; in the transaction that records it where there is one."""
     OutboxItem.objects.filter(pk__in=[row.pk for row in items]).delete()
@@ -154,14 +170,16 @@ def done(items: Iterable[OutboxItem]) -> None:
 def failed(
     item: OutboxItem, *, error: str, now: datetime, most_seconds: float = BACKOFF_MOST_SECONDS
 ) -> OutboxItem:
-    """Give an item back for a later try: after 1, 2, 4, … seconds, at most `most_seconds`."""
+    """Give an item back for a later try: after 1, 2, 4, … seconds, at most `most_seconds`.
+
+    `FAILED_AT` reckons the other way round.
+    """
     delay = min(most_seconds, math.pow(2, min(item.attempts - 1, 20)))
     item.not_before = now + timedelta(seconds=delay)
     item.leased_until = None
     item.first_failed_at = item.first_failed_at or now
     item.last_error = error[:2000]
-    # Only while it is still ours: a lease that ran out may have given it to somebody else.
-    OutboxItem.objects.filter(pk=item.pk, attempts=item.attempts).update(
+    _mine(item).update(
         not_before=item.not_before,
         leased_until=None,
         first_failed_at=item.first_failed_at,
@@ -171,16 +189,31 @@ def failed(
 
 
 def renew(items: Iterable[OutboxItem], *, now: datetime) -> None:
-    """Hold items for another lease's time, because their work takes long."""
-    OutboxItem.objects.filter(pk__in=[row.pk for row in items], leased_until__isnull=False).update(
-        leased_until=now + settings.OUTBOX_LEASE
-    )
+    """Hold items for another lease's time, because their work takes long; only one's own."""
+    rows = list(items)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE approvals_outboxitem o SET leased_until = %s"
+            " FROM unnest(%s::bigint[], %s::text[], %s::int[]) mine(id, topic, attempts)"
+            " WHERE o.id = mine.id AND o.topic = mine.topic AND o.attempts = mine.attempts"
+            " AND o.leased_until IS NOT NULL",
+            [
+                now + settings.OUTBOX_LEASE,
+                [row.pk for row in rows],
+                [row.topic for row in rows],
+                [row.attempts for row in rows],
+            ],
+        )
 
 
 def become(item: OutboxItem, *, topic: str, payload: dict[str, Any], now: datetime) -> None:
-    """Turn an item into other work at the same place of its key's order, to be done at once."""
+    """Turn an item into other work at the same place of its key's order, to be done at once.
+
+    Where it is not one's own any more, because its lease ran out and another worker has done it,
+    changed it or holds it, the work is put anew behind what that one does: it is never lost.
+    """
     with transaction.atomic():
-        OutboxItem.objects.filter(pk=item.pk).update(
+        changed = _mine(item).update(
             topic=topic,
             payload=payload,
             not_before=now,
@@ -188,16 +221,25 @@ def become(item: OutboxItem, *, topic: str, payload: dict[str, Any], now: dateti
             attempts=0,
             first_failed_at=None,
             last_error="",
+            created_at=now,
         )
-        transaction.on_commit(lambda: wake(item.lane))
+        if changed:
+            transaction.on_commit(lambda: wake(item.lane))
+        else:
+            log.warning("outbox.put_anew", topic=topic, key=item.key)
+            put_many(
+                [OutboxItem(topic=topic, lane=item.lane, key=item.key, target=item.target,
+                            payload=payload, not_before=now)]
+            )  # fmt: skip
 
 
 def postpone(item: OutboxItem, *, until: datetime) -> None:
     """Give an item back untried, to be claimed again at `until`."""
+    mine = _mine(item)
     item.not_before = until
     item.leased_until = None
     item.attempts = max(0, item.attempts - 1)
-    item.save(update_fields=["not_before", "leased_until", "attempts"])
+    mine.update(not_before=until, leased_until=None, attempts=item.attempts)
 
 
 def drop_untried(*, topic: str, key: str, about: str, now: datetime) -> None:

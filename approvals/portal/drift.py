@@ -11,7 +11,7 @@ from django.utils.http import urlencode
 from approvals.domain.refusals import NotAllowed, NotFound, Refusal
 from approvals.portal import views
 from approvals.portal.views import PortalRequest
-from approvals.selectors import clock
+from approvals.selectors import clock, processes
 from approvals.selectors import drift as reads
 from approvals.services import findings
 
@@ -72,9 +72,10 @@ def _show(
     given = request.POST if request.method == "POST" else request.GET
     resource, kind = views.text(given.get("resource")), views.text(given.get("kind"))
     over = given.get("over") == "1"
-    looks = reads.looks()
+    looks, now = reads.looks(), clock.now()
     context: dict[str, Any] = {
         "looks": looks,
+        "unseen": {row.target for row in processes.unseen(now=now)},
         "rows": [
             (row, MEANINGS.get(row.finding.kind, ""))
             for row in reads.findings(resource=resource, kind=kind, over=over)
@@ -87,7 +88,7 @@ def _show(
         "refusal": refusal,
         "keeping": keeping,
         "reason": reason,
-        "now": clock.now(),
+        "now": now,
     }
     status = refusal.status if refusal else 200
     return render(request, "drift/page.html", context, status=status)

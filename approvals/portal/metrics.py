@@ -64,7 +64,8 @@ def _families(now: datetime) -> Iterator[Family]:
     )
     yield gauge(
         "jitportal_removals_stuck",
-        "Removals that have been due for longer than STUCK_AFTER_SECONDS and are not confirmed.",
+        "Removals that have been due for longer than STUCK_AFTER_SECONDS and are not confirmed, "
+        "those of what failed and cancelled grants may have left included.",
         [({"target": one.target}, one.stuck) for one in targets],
     )
     yield gauge(

@@ -1,7 +1,9 @@
 """Failed or late removals: what did not go at the first try, or not in time, or is still there.
 
 In it are ends of the period of which a try failed, or which the target confirmed later than
-`STUCK_AFTER`, and every one that is past it and not confirmed, however long ago it was due.
+`STUCK_AFTER`, and every one that is past it and not confirmed, however long ago it was due. So are
+removals, of which a try failed, of what a grant that never became active may have left: those are
+due when the request was cancelled or failed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,11 +15,19 @@ from approvals.reports.frame import Column, Filters
 from approvals.reports.query import Query, Raw, in_scope, of_person, report
 from approvals.reports.removal_timeliness import DUE, FAILURES, IS_DUE, LAST_ERROR, TRIED
 
+#: When access had to be gone, and when the target said so.
+_AT = f"CASE WHEN c.activated_at IS NULL THEN r.occurred_at ELSE {DUE} END"
+_CLEANED_UP = """(SELECT max(e.occurred_at) FROM approvals_grantevent e
+    WHERE e.request_id = c.request_id AND e.kind = 'gone')"""
+_GONE = f"CASE WHEN c.activated_at IS NULL THEN {_CLEANED_UP} ELSE r.removal_confirmed_at END"
 _LATE = f"interval '{settings.STUCK_AFTER.total_seconds():f} seconds'"
 _OPEN = f"(r.removal_confirmed_at IS NULL AND {DUE} <= %(moment)s - {_LATE})"
-_TROUBLE = f"""({DUE} >= %(start)s AND (r.removal_confirmed_at > {DUE} + {_LATE}
-    OR EXISTS (SELECT FROM approvals_grantevent e WHERE e.request_id = c.request_id
-               AND e.kind = 'remove_failed')))"""
+_FAILED = """EXISTS (SELECT FROM approvals_grantevent e WHERE e.request_id = c.request_id
+    AND e.kind = 'remove_failed')"""
+_TROUBLE = f"""({DUE} >= %(start)s AND (r.removal_confirmed_at > {DUE} + {_LATE} OR {_FAILED}))"""
+_LEFT = f"""(c.activated_at IS NULL AND c.state IN ('approved', 'cancelled', 'failed')
+    AND r.occurred_at < %(end)s AND {_FAILED}
+    AND (r.occurred_at >= %(start)s OR {_CLEANED_UP} IS NULL))"""
 
 QUERY = Query(
     source=f"""
@@ -26,14 +36,14 @@ QUERY = Query(
         JOIN approvals_entitlement n ON n.id = c.entitlement_id
         JOIN approvals_resource t ON t.id = n.resource_id
         JOIN approvals_user o ON o.id = t.owner_id
-        WHERE {IS_DUE} AND {DUE} < %(end)s AND ({_OPEN} OR {_TROUBLE})
+        WHERE ({IS_DUE} AND {DUE} < %(end)s AND ({_OPEN} OR {_TROUBLE}) OR {_LEFT})
           AND {in_scope("c.entitlement_id")} AND {of_person("c.subject_id", "c.requester_id")}""",
-    at=DUE,
+    at=_AT,
     key="c.request_id",
     request="c.request_id",
-    select=f"""r.subject_name, r.resource_name, r.entitlement_name, t.connector, {DUE},
+    select=f"""r.subject_name, r.resource_name, r.entitlement_name, t.connector, {_AT},
         {TRIED.format("min(e.occurred_at)", "'remove_failed'")}, {FAILURES}, {LAST_ERROR},
-        r.removal_confirmed_at, extract(epoch FROM coalesce(r.removal_confirmed_at, now()) - {DUE}),
+        {_GONE}, extract(epoch FROM coalesce({_GONE}, now()) - {_AT}),
         coalesce(nullif(o.name, ''), o.username), c.state""",
 )
 

@@ -10,6 +10,7 @@ from django.db import connection
 from approvals.reports import charts
 from approvals.reports.charts import Chart
 from approvals.reports.frame import Filters
+from approvals.selectors.failing import CLEANUPS
 
 #: The bands of removal lag; the numbers are their upper bounds in seconds.
 LAG_BANDS = {"≤ 0.1 s": 0.1, "≤ 1 s": 1, "≤ 10 s": 10, "≤ 1 min": 60, "longer": float("inf")}
@@ -49,6 +50,8 @@ SELECT
     (SELECT count(*) FROM now_open WHERE state = 'pending'),
     (SELECT count(*) FROM now_open WHERE state = 'pending' AND due_at <= %(now)s),
     (SELECT count(*) FROM now_open WHERE state = 'revoking' AND removal_due_at <= %(stuck)s)
+        + (SELECT count(*) FROM ({CLEANUPS}) left_over
+           WHERE {_IN_SCOPE.format(column="left_over.entitlement_id")})
 FROM period
 """  # noqa: S608 - constants
 _BEFORE = f"""

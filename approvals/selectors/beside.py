@@ -94,6 +94,8 @@ def _failure_line(run: Sequence[GrantEvent]) -> Line:
 
 def _drift_line(event: GrantEvent) -> Line:
     text, note = _DRIFT[GrantEvent.Kind(event.kind)]
+    if event.detail.get("cleaned_up"):
+        text = "Removed what may have been left"
     if not event.detail.get("repairs", True):
         is_gone = event.kind == GrantEvent.Kind.GONE
         text = "Gone again" if is_gone else text

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q
@@ -207,6 +207,37 @@ def is_repaired(record: AccessRequest) -> bool:
     return Resource.objects.filter(
         entitlements=record.entitlement_id, drift_policy="repair"
     ).exists()
+
+
+# -- what can't be observed
+
+_UNSEEN = """
+SELECT r.name, o.error, coalesce(o.succeeded_at, first.seen_at)
+FROM approvals_observation o JOIN approvals_resource r ON r.id = o.resource_id
+CROSS JOIN LATERAL (SELECT min(h.history_date) AS seen_at FROM approvals_historicalresource h
+                    WHERE h.id = r.id) first
+WHERE o.error <> '' AND NOT r.is_retired AND (o.succeeded_at IS NOT NULL OR NOT o.permanent)
+  AND coalesce(o.succeeded_at, first.seen_at) <= %s
+ORDER BY 3, 1
+"""
+
+
+class Unseen(NamedTuple):
+    """A target that can't be observed for long, why, and since when nothing is known of it."""
+
+    target: str
+    error: str
+    since: datetime
+
+
+def unseen(*, since: datetime) -> list[Unseen]:
+    """Return the targets in use of which no look since then told anything, the longest first.
+
+    Those that never can be observed, by their nature, are left out. One query.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_UNSEEN, [since])
+        return [Unseen(*row) for row in cursor.fetchall()]
 
 
 # -- the page

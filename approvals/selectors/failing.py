@@ -2,10 +2,12 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection
+
+from approvals.models import OutboxItem
 
 #: Removals come first: while they fail, somebody holds access whose time is up.
 _RANK = "CASE WHEN o.topic IN ('grant.withdraw', 'grant.cleanup') THEN 0 ELSE 1 END"
@@ -29,6 +31,32 @@ SELECT {_RANK} AS rank, o.id, o.topic, o.attempts, o.first_failed_at, o.not_befo
 ORDER BY rank, o.first_failed_at, o.id LIMIT %(limit)s
 """
 _TARGETS = f"SELECT t.name, count(*) {_ABOUT} AND t.name IS NOT NULL GROUP BY 1 ORDER BY 1"
+
+#: A removal that has failed for longer without an alarm is left to the pages and the metrics.
+ALARM_WITHIN = timedelta(days=1)
+#: Entitlements of removals of what grants that never became active, or came back, have left, and
+#: that have failed and are not done; a row for each, of the parameter `stuck` or earlier.
+CLEANUPS = """
+SELECT c.entitlement_id FROM approvals_outboxitem o
+JOIN approvals_currentrequest c ON c.request_id = (o.payload ->> 'request_id')::uuid
+WHERE o.topic = 'grant.cleanup' AND o.first_failed_at IS NOT NULL AND o.created_at <= %(stuck)s
+"""
+_UNALARMED = """
+WITH removals AS MATERIALIZED (
+    SELECT o.id, o.target, o.first_failed_at, (o.payload ->> 'request_id')::uuid AS request_id
+    FROM approvals_outboxitem o WHERE o.first_failed_at IS NOT NULL
+      AND o.topic IN ('grant.withdraw', 'grant.cleanup'))
+SELECT DISTINCT ON (late.target) late.id FROM removals late
+WHERE late.first_failed_at <= %s AND late.first_failed_at > %s AND NOT EXISTS (
+    SELECT FROM removals there WHERE there.target = late.target AND (
+        EXISTS (SELECT FROM approvals_notice n
+                WHERE n.request_id = there.request_id AND n.kind = 'stuck')
+        OR EXISTS (SELECT FROM approvals_outboxitem n
+                   WHERE n.lane = 'notices' AND n.topic = 'notice.send'
+                     AND n.payload ->> 'kind' = 'stuck'
+                     AND n.payload ->> 'request_id' = there.request_id::text)))
+ORDER BY late.target, late.first_failed_at, late.id
+"""
 
 _WHAT = {
     "grant.withdraw": "Removal",
@@ -95,6 +123,17 @@ def rows(*, target: str = "", after: Place | None = None, limit: int) -> list[Fa
     with connection.cursor() as cursor:
         cursor.execute(_ROWS, parameters)
         return [Failing(*row) for row in cursor.fetchall()]
+
+
+def unalarmed(*, before: datetime) -> list[OutboxItem]:
+    """Return removals that have failed since `before`, of targets about which nobody was alarmed.
+
+    The longest of each target; those of the last day alone (two queries).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_UNALARMED, [before, before - ALARM_WITHIN])
+        keys = [key for (key,) in cursor.fetchall()]
+    return list(OutboxItem.objects.filter(pk__in=keys).order_by("id"))
 
 
 def targets() -> list[tuple[str, int]]:

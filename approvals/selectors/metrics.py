@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from django.db import connection
 
+from approvals.selectors.failing import CLEANUPS
+
 WINDOW = timedelta(hours=1)
 #: Upper bounds in seconds. A removal is a matter of seconds, a decision one of hours.
 LAG_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
@@ -90,7 +92,7 @@ class TargetCounts(NamedTuple):
     stuck: int
 
 
-_TARGETS = """
+_TARGETS = f"""
 SELECT t.name, coalesce(o.pending, 0), coalesce(o.approved, 0), coalesce(o.active, 0),
   coalesce(o.revoking, 0), coalesce(late.stuck, 0)
 FROM approvals_resource t
@@ -103,13 +105,15 @@ LEFT JOIN (
   WHERE c.state IN ('pending', 'approved', 'active', 'revoking') GROUP BY 1
 ) o ON o.resource_id = t.id
 LEFT JOIN (
-  SELECT e.resource_id, count(*) AS stuck FROM approvals_currentrequest c
-  JOIN approvals_accessrequest r ON r.id = c.record_id
-  JOIN approvals_entitlement e ON e.id = c.entitlement_id
-  WHERE c.state = 'revoking' AND r.removal_due_at <= %(stuck)s GROUP BY 1
+  SELECT e.resource_id, count(*) AS stuck FROM (
+    SELECT c.entitlement_id FROM approvals_currentrequest c
+    JOIN approvals_accessrequest r ON r.id = c.record_id
+    WHERE c.state = 'revoking' AND r.removal_due_at <= %(stuck)s
+    UNION ALL {CLEANUPS}) each_one
+  JOIN approvals_entitlement e ON e.id = each_one.entitlement_id GROUP BY 1
 ) late ON late.resource_id = t.id
 ORDER BY t.name
-"""
+"""  # noqa: S608 - constants
 
 
 def by_target(*, now: datetime, stuck_after: timedelta) -> list[TargetCounts]:

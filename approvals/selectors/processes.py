@@ -10,12 +10,14 @@ from django.db import connection
 from approvals.domain.durations import words
 from approvals.models import Circuit, Heartbeat, Incident, OutboxItem
 from approvals.outbox.queue import LANES
-from approvals.selectors import due, lanes
+from approvals.selectors import drift, due, lanes
 
 __all__ = ["BEAT", "LANES", "QUEUE", "STANDBY", "Incident", "Life", "Trouble"]
 
 BEAT, STANDBY, QUEUE = "beat", "standby", "queue"
 ROWS_MOST = 100
+#: A target that can't be observed for so many looks' time alarms operators.
+LOOKS_MOST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def troubles(*, now: datetime, since: datetime) -> list[Trouble]:
     found += _undelivered(seen, dead, now=now, since=since)
     found += _waiting(now=now, since=since)
     found += _targets(now=now)
+    found += _unseen(now=now)
     overdue = due.next_end()
     if overdue is not None and now - max(overdue, since) > settings.WATCH_SILENT:
         text = f"Access whose time was up at {_written(overdue)} is still there, untouched."
@@ -166,6 +169,21 @@ def _targets(*, now: datetime) -> Iterator[Trouble]:
             f"removals and {waiting.count() - removals:,} grants wait for it. It said: "
             f"{circuit.last_error[:300]}",
             circuit.failing_since,
+        )
+
+
+def unseen(*, now: datetime) -> list[drift.Unseen]:
+    """Return the targets that can't be observed for long enough to alarm operators (one query)."""
+    return drift.unseen(since=now - LOOKS_MOST * settings.RECONCILE_EVERY)
+
+
+def _unseen(*, now: datetime) -> Iterator[Trouble]:
+    for target, error, since in unseen(now=now):
+        yield Trouble(
+            f"unseen:{target}",
+            f"What {target} holds is not known since {_written(since)}. It said: {error[:300]}",
+            since,
+            because=frozenset({f"target:{target}"}),
         )
 
 

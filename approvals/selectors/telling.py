@@ -7,8 +7,9 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from approvals.models import AccessRequest, GrantEvent, Notice, RequestMessage, User
-from approvals.selectors import questions, requests
+from approvals.domain.states import State
+from approvals.models import AccessRequest, GrantEvent, Notice, OutboxItem, RequestMessage, User
+from approvals.selectors import leases, questions, requests
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,26 @@ def exchange(request_id: uuid.UUID, *, number: int) -> Exchange | None:
         message=message,
         question=rows[message.answers] if message.answers else message,
         is_answered=any(row.answers == number for row in rows.values()),
+    )
+
+
+def stuck_since(record: AccessRequest) -> datetime | None:
+    """Return since when access is to be gone that may still be there (one query at most).
+
+    None where none may be. It is an end that is not confirmed, or what was left of a grant that
+    never became active, or came back.
+    """
+    if record.state == State.REVOKING:
+        return record.removal_due_at
+    return (
+        OutboxItem.objects.filter(
+            key=leases.key(record),
+            topic="grant.cleanup",
+            payload__request_id=str(record.request_id),
+        )
+        .order_by("id")
+        .values_list("created_at", flat=True)
+        .first()
     )
 
 

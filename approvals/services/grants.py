@@ -287,9 +287,8 @@ def confirm_many(
 ) -> list[AccessRequest]:
     """Record that the target has confirmed removals: expired, or revoked when ended early.
 
-    Requests that are confirmed already are passed over, so that a repeated task changes nothing.
-    Where another grant of the same access has become active while the target was called, as when a
-    worker was thought dead, that one's access is made once more.
+    Requests that are confirmed already are passed over, so that a repeated task changes nothing but
+    that access which another grant holds by now is made once more (`make_again`).
     """
     attempts = dict(confirmed)
     recording.lock_many(attempts)
@@ -297,7 +296,7 @@ def confirm_many(
     events: list[GrantEvent] = []
     records = reads.current_many(attempts)
     rows = {key: row for key, row in records.items() if row.state == State.REVOKING}
-    recording.lock_leases(leases.key(row) for row in rows.values())
+    recording.lock_leases(leases.key(row) for row in records.values())
     for request_id, record in rows.items():
         attempt = attempts[request_id]
         revision = record.revise(
@@ -318,12 +317,24 @@ def confirm_many(
         if not attempts[row.request_id].detail.get("continues")  # nothing has ended for anybody
         for item in notices.ended(row, now=now)
     )
-    touched = [row for row in revisions if not attempts[row.request_id].detail.get("kept")]
-    again = {cover.request_id for cover in leases.covers(touched).values()}
-    queue.put_many(
-        starts.item("grant.ready", row, now=now) for row in reads.current_many(again).values()
-    )
+    touched = [row for key, row in records.items() if not attempts[key].detail.get("kept")]
+    make_again(touched, now=now)
     return revisions
+
+
+def make_again(removed: Sequence[AccessRequest], *, now: datetime) -> None:
+    """Have access made once more that an active grant holds and that was just removed for others.
+
+    It became active while the target was called, as when a worker was thought dead. To be called
+    while the leases are held.
+    """
+    holds = {cover.request_id for cover in leases.covers(removed).values()}
+    if waiting := [row.request_id for row in removed if row.state == State.APPROVED]:
+        newest = reads.current_many(waiting)
+        holds |= {key for key, row in newest.items() if row.state == State.ACTIVE}
+    if holds:
+        rows = reads.current_many(holds).values()
+        queue.put_many(starts.item("grant.ready", row, now=now) for row in rows)
 
 
 def _event(record: AccessRequest, kind: str, attempt: Attempt) -> None:

@@ -131,10 +131,21 @@ def failed(record: AccessRequest, *, now: datetime) -> None:
     _put(record, "failed", _askers(record) | {_owner(record)}, now=now)
 
 
-def stuck(record: AccessRequest, *, error: str, now: datetime, operators: Iterable[int]) -> None:
-    """Alarm the resource's owner and the operators: a removal fails and goes on failing."""
+def stuck(
+    record: AccessRequest,
+    item: OutboxItem,
+    *,
+    error: str,
+    now: datetime,
+    operators: Iterable[int],
+) -> None:
+    """Alarm the resource's owner and the operators: a removal fails and goes on failing.
+
+    Once for the end of the request, and once for each other removal that it needs.
+    """
     people = {_owner(record), *operators}
-    _put(record, "stuck", people, now=now, extra={"error": error[:500]})
+    once = item.created_at.isoformat() if item.topic == "grant.cleanup" else ""
+    _put(record, "stuck", people, now=now, once=once, extra={"error": error[:500]})
 
 
 def drifted(

@@ -312,7 +312,7 @@ def _outdated(
         return "not active any more, or it ends at another time"
     elif kind == "ends_soon" and _goes_on(record):
         return "it goes on: an extension is approved"
-    elif kind == "stuck" and record.state != State.REVOKING:
+    elif kind == "stuck" and telling.stuck_since(record) is None:
         return "removed by now"
     return None
 

@@ -35,8 +35,9 @@ def about(kind: str) -> Words:
     if kind == "beat":
         return Words(
             "Beat is silent",
-            "Nothing that the clock asks for is begun: access whose time is up stays, and what a "
-            "lost message should have woken is not found.",
+            "Workers look by themselves, every second, for access whose time is up, for silent "
+            "levels and for what waits in the outbox, so that goes on, a little later than usual. "
+            "Access reviews, scheduled reports, looks at targets and the daily jobs are not begun.",
             "Start beat, and read its log: systemctl status jitportal-beat. A second beat on "
             "another host takes over by itself.",
             "Beat is back",
@@ -59,11 +60,22 @@ def about(kind: str) -> Words:
             "“Try again” on any of it asks now instead of within a minute.",
             f"{name} answers again",
         )
+    if family == "unseen":
+        return Words(
+            f"{name} can’t be observed",
+            "Access that somebody adds or takes away there, and access that is still there after "
+            "its end, is not noticed. Granting and removing may work all the same.",
+            "Read what it said, on the page Targets (/access/drift/): mostly the portal’s account "
+            "there may no longer list who has access. Mend it, then “Look now”.",
+            f"{name} is observed again",
+        )
     means, status = _QUEUES.get(name, ("Its work is not done.", ""))
     if family == "queue":
         return Words(
             f"No message reaches the worker of {name}",
-            f"Beat and the worker live, but nothing comes through the broker. {means}",
+            "Beat and the worker live, but nothing comes through the broker. Workers look by "
+            "themselves, every second, for what is due, so that goes on, a little later than "
+            f"usual; what beat alone begins stays. Where the worker hangs: {means}",
             "Look whether the broker answers and has room, and whether all threads of the worker "
             f"hang: {status}. `manage.py doctor` asks the broker.",
             f"Messages reach the worker of {name} again",

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.db import transaction
 
 from approvals.connectors import registry, secrets
@@ -20,13 +19,12 @@ from approvals.domain.refusals import NotFound
 from approvals.domain.states import EndReason, State
 from approvals.models import AccessRequest, GrantEvent, OutboxItem, Resource
 from approvals.outbox import queue
-from approvals.selectors import clock, leases, people
+from approvals.selectors import clock, leases
 from approvals.selectors import requests as reads
 from approvals.services import (
     grants,
     handover,
     isolation,
-    notices,
     recording,
     ssh_keys,
     starts,
@@ -45,7 +43,7 @@ def apply(items: Sequence[OutboxItem]) -> None:
     A request that was cancelled while the target worked is taken away again, never activated.
     """
     due: list[tuple[OutboxItem, AccessRequest]] = []
-    for item, record in _with_records(items):
+    for item, record in with_records(items):
         try:
             if _is_ready(item, record):
                 assert record is not None
@@ -105,10 +103,10 @@ def _applied(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) 
             # Nothing of a half-made grant may stay behind.
             _undo(item, certain=item.attempts > 1)
         else:
-            _failed(item, outcome, now=now)
+            give_back(item, outcome, now=now)
 
 
-def _failed(item: OutboxItem, outcome: targets.Outcome, *, now: datetime) -> None:
+def give_back(item: OutboxItem, outcome: targets.Outcome, *, now: datetime) -> None:
     """Have it tried again later; removals of the same access don't wait for that."""
     queue.failed(item, error=outcome.error, now=now)
     grants.let_pass([item.key])
@@ -121,7 +119,7 @@ def ready(items: Sequence[OutboxItem]) -> None:
     made once more. Nothing changes its state.
     """
     wanted: list[tuple[OutboxItem, AccessRequest]] = []
-    for item, record in _with_records(items):
+    for item, record in with_records(items):
         if record is not None and record.state in (State.APPROVED, State.ACTIVE):
             wanted.append((item, record))
         elif record is not None and item.attempts > 1 and record.state != State.REVOKING:
@@ -154,7 +152,7 @@ def _made_ready(item: OutboxItem, record: AccessRequest, outcome: targets.Outcom
         elif outcome.permanent and state == State.APPROVED:
             queue.done([item])  # the start itself meets the same refusal, and says so
         else:
-            _failed(item, outcome, now=now)
+            give_back(item, outcome, now=now)
 
 
 def _undo(item: OutboxItem, *, certain: bool) -> None:
@@ -171,104 +169,10 @@ def _undo(item: OutboxItem, *, certain: bool) -> None:
     )
 
 
-def withdraw(items: Sequence[OutboxItem]) -> None:
-    """Take the access of ended requests away; they are expired or revoked once it is confirmed.
-
-    What another active grant holds too is left at the target. A failure of any kind is tried again,
-    for ever, with growing pauses of an hour at most; when it lasts, owner and operators are
-    alarmed.
-    """
-    due: list[tuple[OutboxItem, AccessRequest]] = []
-    for item, record in _with_records(items):
-        if record is None or record.state != State.REVOKING:
-            queue.done([item])
-        else:
-            due.append((item, record))
-    due = _without_covered(due)
-    for done in isolation.call(due, _revoke):
-        now = clock.now()
-        good = [row for row in done if not row[2].error]
-        with transaction.atomic():
-            grants.confirm_many(
-                [(r.request_id, o.attempt(item.attempts)) for item, r, o in good], now=now
-            )
-            queue.done([item for item, _, _ in good])
-        for item, record, outcome in done:
-            if outcome.error:
-                _not_withdrawn(item, record, outcome, now=now)
-
-
-def _without_covered(
-    due: list[tuple[OutboxItem, AccessRequest]],
-) -> list[tuple[OutboxItem, AccessRequest]]:
-    """Record what another grant holds as gone for its own request; return the others."""
-    shared = leases.covers(record for _, record in due)
-    if not shared:
-        return due
-    with transaction.atomic():
-        kept = grants.keep_covered(
-            [(r.request_id, item.attempts) for item, r in due if r.request_id in shared],
-            now=clock.now(),
-        )
-        queue.done([item for item, record in due if record.request_id in kept])
-    return [(item, record) for item, record in due if record.request_id not in kept]
-
-
-def _not_withdrawn(
-    item: OutboxItem, record: AccessRequest, outcome: targets.Outcome, *, now: datetime
-) -> None:
-    log.error("removal.failed", request=record.reference, error=outcome.error)
-    with transaction.atomic():
-        grants.attempted(
-            request_id=record.request_id,
-            kind=GrantEvent.Kind.REMOVE_FAILED,
-            attempt=outcome.attempt(item.attempts),
-        )
-        _failed(item, outcome, now=now)
-        due_at = record.removal_due_at or now
-        if now - due_at >= settings.STUCK_AFTER:
-            notices.stuck(
-                record,
-                error=outcome.error,
-                now=now,
-                operators=[person.pk for person in people.operators()],
-            )
-
-
-def cleanup(items: Sequence[OutboxItem]) -> None:
-    """Remove what a grant that never became active may have left at the target.
-
-    Tried for ever where an attempt may have had its effect, like every removal. What an active
-    grant holds is left alone.
-    """
-    due = [(item, record) for item, record in _with_records(items) if record is not None]
-    with transaction.atomic():
-        recording.lock_leases(leases.key(record) for _, record in due)
-        held = leases.covers(record for _, record in due)
-        queue.done([item for item, record in due if record.request_id in held])
-    due = [row for row in due if row[1].request_id not in held]
-    for done in isolation.call(due, _revoke):
-        for item, record, outcome in done:
-            now = clock.now()
-            if not outcome.error:
-                queue.done([item])
-            elif outcome.permanent and not item.payload.get("certain"):
-                log.info("cleanup.needless", request=record.reference)
-                queue.done([item])
-            else:
-                log.error("cleanup.failed", request=record.reference, error=outcome.error)
-                with transaction.atomic():
-                    grants.attempted(
-                        request_id=record.request_id,
-                        kind=GrantEvent.Kind.REMOVE_FAILED,
-                        attempt=outcome.attempt(item.attempts),
-                    )
-                    _failed(item, outcome, now=now)
-
-
-def _with_records(
+def with_records(
     items: Sequence[OutboxItem],
 ) -> list[tuple[OutboxItem, AccessRequest | None]]:
+    """Return the items with the newest revisions of their requests (one query)."""
     keys = {item.pk: uuid.UUID(item.payload["request_id"]) for item in items}
     records = reads.current_many(keys.values())
     return [(item, records.get(keys[item.pk])) for item in items]
@@ -307,7 +211,8 @@ def _granting(rows: Sequence[tuple[OutboxItem, AccessRequest]]) -> targets.Actio
     return grant
 
 
-def _revoke(record: AccessRequest, now: datetime) -> Receipt:
+def revoke(record: AccessRequest, now: datetime) -> Receipt:
+    """Have the target remove an access; return what it confirmed. Raises: ConnectorError."""
     connector, spec = _spec(record, now=now)
     receipt: Receipt = connector.revoke(spec)
     if connector.ends_at_target and record.end_reason == EndReason.TIME:

@@ -16,7 +16,6 @@ from django.conf import settings
 from django.db import connections
 
 from approvals.models import AccessRequest, OutboxItem
-from approvals.outbox import queue
 from approvals.selectors import clock
 from approvals.services import grants, recording
 from approvals.services import handover as handovers
@@ -80,7 +79,7 @@ def call(rows: Sequence[Row], action: Action) -> Iterator[list[Done]]:
     """Call the targets of `rows`; yield what is finished as it finishes.
 
     A resource gets a few calls at a time. Once it fails for now, its other rows are given back
-    untried. The items' leases are renewed while the work takes long.
+    untried. Whoever claimed the items holds them meanwhile (`outbox.holding`).
     """
     assert recording.no_transaction(), "a transaction is open, and the network must not hold one"
     if not rows:
@@ -92,9 +91,7 @@ def call(rows: Sequence[Row], action: Action) -> Iterator[list[Done]]:
     with ThreadPoolExecutor(min(CONCURRENCY, len(rows))) as pool:
         calls = _Calls(rows, lambda record: pool.submit(_in_thread, stopwatch, action, record))
         while calls.flying:
-            if finished := calls.finished():
-                yield finished
-            calls.renew_leases()
+            yield calls.finished()
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,6 @@ class _Calls:
     ) -> None:
         self._submit = submit
         self._waiting: dict[str, deque[Row]] = defaultdict(deque)
-        self._renewed = time.monotonic()
         self.flying: dict[Future[Outcome], Row] = {}
         for row in rows:
             self._waiting[row[1].resource_name].append(row)
@@ -157,13 +153,13 @@ class _Calls:
     def finished(self) -> list[Done]:
         """Return what has finished within moments, and start what may follow it."""
         found: list[Done] = []
-        ends = time.monotonic() + 5
+        ends: float | None = None
         while self.flying:
-            left = ends - time.monotonic()
-            done, _ = wait(self.flying, timeout=max(0.0, left), return_when=FIRST_COMPLETED)
+            left = max(0.0, ends - time.monotonic()) if ends is not None else None
+            done, _ = wait(self.flying, timeout=left, return_when=FIRST_COMPLETED)
             if not done:
                 break
-            if not found:
+            if ends is None:
                 ends = time.monotonic() + 0.01
             for future in done:
                 item, record = self.flying.pop(future)
@@ -175,15 +171,6 @@ class _Calls:
                     self._waiting[resource].clear()
                 self._launch(resource)
         return found
-
-    def renew_leases(self) -> None:
-        """Keep other workers from taking over what is still being worked on."""
-        if time.monotonic() - self._renewed < settings.OUTBOX_LEASE.total_seconds() / 3:
-            return
-        self._renewed = time.monotonic()
-        waiting = (row for rows in self._waiting.values() for row in rows)
-        held = [item for item, _ in [*self.flying.values(), *waiting]]
-        queue.renew(held, now=clock.now())
 
 
 def _untried(failed: Outcome) -> Outcome:

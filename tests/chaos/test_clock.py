@@ -72,7 +72,8 @@ def test_nothing_is_early_or_late_while_the_hosts_clock_jumps(
     assert late.total_seconds() < 20, "a busy machine is slow"
     assert world.newest(other).state == "active"
     assert world.newest(pending).state == "pending", "nobody's hour of silence has passed"
-    assert [call["name"] for call in noop.calls() if call["stage"] == "done"] == ["grant", "revoke"]
+    done = sorted(call["name"] for call in noop.calls() if call["stage"] == "done")
+    assert done == ["grant", "revoke"], "of two accesses, so that a slow start has either first"
 
 
 def test_a_clock_can_be_set_off(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from approvals import handlers
-from approvals.domain.refusals import Refusal, Settled, StaleRevision
+from approvals.domain.refusals import Settled, StaleRevision
 from approvals.models import AccessRequest, Decision, Group, Membership, OutboxItem, User
 from approvals.selectors import clock
-from approvals.services import escalation, grants, requests
+from approvals.services import grants, requests
 from tests.connectors.noop import Noop
 from tests.world import World
 
@@ -61,26 +61,6 @@ def test_the_last_vote_is_given_once(world: World, race: Race) -> None:
         assert OutboxItem.objects.filter(topic="grant.apply").count() == 1
         requests.cancel(actor=world.alice, request_id=request.request_id, now=clock.now())
         assert not OutboxItem.objects.filter(topic="grant.apply").exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_approve_against_withdraw_lapse_and_escalation(world: World, race: Race) -> None:
-    for _ in range(20):
-        request = world.ask()
-        due = request.due_at
-        assert due is not None
-        results = race([
-            lambda: world.decide(world.bob, request, seen=1),
-            lambda: requests.cancel(
-                actor=world.alice, request_id=request.request_id, now=clock.now()
-            ),
-            lambda: escalation.advance(request.request_id, now=due),
-        ])  # fmt: skip
-        assert all(not isinstance(r, Exception) or isinstance(r, Refusal) for r in results), results
-        newest = world.newest(request)
-        assert newest.state in ("pending", "cancelled")
-        if newest.state == "pending":
-            requests.cancel(actor=world.alice, request_id=request.request_id, now=clock.now())
 
 
 @pytest.mark.django_db(transaction=True)

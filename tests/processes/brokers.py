@@ -37,8 +37,15 @@ def free_ports(count: int) -> list[int]:
 @contextmanager
 def redis() -> Iterator[str]:
     """Run a Redis that keeps nothing; yields its URL."""
-    program = require("redis-server", package="redis-server")
     (port,) = free_ports(1)
+    with redis_at(port) as url:
+        yield url
+
+
+@contextmanager
+def redis_at(port: int) -> Iterator[str]:
+    """Run a Redis that keeps nothing at a port, until it is killed in the end; yields its URL."""
+    program = require("redis-server", package="redis-server")
     command = (
         *(str(program), "--port", str(port), "--bind", HOST, "--daemonize", "no"),
         *("--save", "", "--appendonly", "no"),

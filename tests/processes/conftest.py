@@ -28,7 +28,7 @@ THREADS = 4
 class Processes:
     """Starts and kills web, workers and beat; everything is dead when the test ends.
 
-    A process is named after its kind (`web`, `beat`, a lane); of several of a kind each has a
+    A process is named after its kind (`web`, `beat`, `sealer`, a lane); of several of a kind each has a
     number behind a dot: `web.1`, `web.2`.
     """
 
@@ -51,10 +51,11 @@ class Processes:
             "DEMO_MAIL_DIR": str(self.folder / "mail"),
         }
         for name in names:
+            role = {"DATABASE_URL": cluster().url(roles.SEALER)} if name == "sealer" else {}
             with (self.folder / f"{name}.log").open("ab") as log:
                 self._running[name] = subprocess.Popen(
                     [sys.executable, "-m", *self._command(name)],
-                    env=environment, stdout=log, stderr=log, start_new_session=True,
+                    env=environment | role, stdout=log, stderr=log, start_new_session=True,
                 )  # fmt: skip
 
     def _command(self, name: str) -> list[str]:
@@ -67,6 +68,8 @@ class Processes:
                 *("--worker-class", "gthread", "--workers", "1", "--threads", "8"),
                 *("--no-control-socket", "--log-level", "warning"),
             ]
+        if kind == "sealer":
+            return ["django", "ledger_seal"]
         celery = "tests.processes.worker"
         if kind == "beat":
             scheduler = "jitportal.schedule:LeadingScheduler"
@@ -111,6 +114,12 @@ class Processes:
             process = self._running.pop(name)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+    def revive(self) -> list[str]:
+        """Start again what has ended by itself, as a service manager does; their names."""
+        ended = [name for name, process in self._running.items() if process.poll() is not None]
+        self.start(*ended)
+        return ended
 
     def kill_all(self) -> None:
         """Kill whatever runs."""

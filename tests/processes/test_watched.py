@@ -1,7 +1,9 @@
 """Beat and workers watch each other: a killed one is named, mailed, and told to be back."""
 
+import base64
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from django.conf import settings
 from django.test import Client
 
 from approvals.selectors import processes as lives
+from audit.models import Checkpoint
 from jitportal.embedded import roles
 from tests.conftest import cluster
 from tests.processes.conftest import LANES, Processes
@@ -72,6 +75,37 @@ def test_each_notices_that_another_was_killed_and_that_it_is_back(
     until(lambda: set(said().values()) == {"ok"})
     assert lives.open_incidents() == []
     assert told(mails, "Beat is silent") == 1, "each is told once"
+
+
+STALE_SECONDS = 4
+
+
+def ledger() -> str:
+    found: str = Client().get("/readyz").json()["ledger"]
+    return found
+
+
+def test_a_killed_sealer_is_noticed_and_mailed_and_seals_what_waited_when_it_is_back(
+    world: World, mails: Server, processes: Processes, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "LEDGER_STALE", timedelta(seconds=STALE_SECONDS))
+    monkeypatch.setenv("LEDGER_STALE_SECONDS", str(STALE_SECONDS))
+    monkeypatch.setenv("LEDGER_KEY", base64.b64encode(secrets.token_bytes(32)).decode())
+    processes.start("sealer", "beat", "due", "notices")
+    until(lambda: Checkpoint.objects.exists() and ledger() == "ok")
+    until(lambda: said()["due"] == said()["notices"] == "ok")
+
+    processes.kill("sealer")
+    world.ask()
+    until(lambda: ledger().startswith("stale: An entry has waited for the sealer since"))
+    assert Client().get("/readyz").json()["status"] == "degraded"
+    until(lambda: told(mails, "The ledger is not being sealed") == 1, 150)  # beat asks each minute
+    size = Checkpoint.objects.latest("size").size
+
+    processes.start("sealer")
+    until(lambda: ledger() == "ok")
+    assert Checkpoint.objects.latest("size").size > size, "what has waited is sealed"
+    assert told(mails, "The ledger is not being sealed") == 1, "each is told once"
 
 
 def test_doctor_finds_a_living_broker_and_processes(

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -201,3 +202,34 @@ def test_a_slow_target_delays_no_other(world: World, noop: Noop, other: Entitlem
     finally:
         runner.join(30)
     assert world.newest(slow).state == "active"
+
+
+def test_what_failed_by_itself_before_the_outage_keeps_its_own_pause(
+    world: World, noop: Noop
+) -> None:
+    active = [world.ask(by=who, what=world.read) for who in (world.carol, world.dan)]
+    work()
+    noop.control(fail="permanent")
+    for row in active:
+        grants.end(actor=world.admin, request_id=row.request_id, comment="Over.", now=clock.now())
+    work()
+    failing = OutboxItem.objects.filter(topic="grant.withdraw").order_by("id")
+    by_itself, meanwhile = failing
+    failing.update(not_before=clock.now() + timedelta(hours=1))
+    opened(world, noop)
+    since = Circuit.objects.get().failing_since
+    for item, last_tried_at in (
+        (by_itself, since - timedelta(seconds=1)),
+        (meanwhile, since + timedelta(seconds=1)),
+    ):
+        OutboxItem.objects.filter(pk=item.pk).update(
+            attempts=11, not_before=last_tried_at + timedelta(seconds=2**10)
+        )
+    noop.control()
+    assert circuits.retry("orders-db", now=clock.now())
+    work()
+    assert not Circuit.objects.exists()
+    work()
+    assert [world.newest(row).state for row in active] == ["revoking", "revoked"]
+    by_itself.refresh_from_db()
+    assert by_itself.not_before == since + timedelta(seconds=2**10 - 1)

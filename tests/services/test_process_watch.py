@@ -10,13 +10,21 @@ from django.db import DatabaseError
 from django.test import Client
 from structlog.testing import capture_logs
 
-from approvals.models import CurrentRequest, Heartbeat, Incident, OutboxItem
+from approvals.models import (
+    CurrentRequest,
+    Heartbeat,
+    Incident,
+    Observation,
+    OutboxItem,
+    Resource,
+)
 from approvals.outbox import circuits, queue
-from approvals.selectors import clock, processes
+from approvals.selectors import clock, drift, processes
 from approvals.selectors.processes import LANES
-from approvals.services import ledger_watch, process_watch
+from approvals.services import ledger_watch, process_watch, process_words, reconciliation
 from jitportal import schedule, watch
 from tests.conftest import as_role
+from tests.connectors.noop import Noop
 from tests.services.alive import been_silent, began_long_ago, everything_lives
 from tests.services.mails import mail_server
 from tests.world import World
@@ -309,3 +317,62 @@ def test_readyz_names_who_is_silent_and_stays_ready(alive: None) -> None:
         "provisioning": "ok",
         "notices": "never seen",
     }
+
+
+def failed_to_look(noop: Noop, world: World, *, hours: float, permanent: bool = False) -> None:
+    """The newest look at the target failed, and so long ago one last told anything."""
+    noop.control(fail="transient")
+    reconciliation.observe(resource_id=world.resource.pk)
+    at = clock.now() - timedelta(hours=hours)
+    Observation.objects.update(succeeded_at=at, permanent=permanent)
+
+
+@pytest.mark.parametrize("permanent", [False, True])
+def test_a_target_that_cannot_be_observed_for_long_is_an_incident(
+    alive: None, world: World, noop: Noop, permanent: bool
+) -> None:
+    failed_to_look(noop, world, hours=0.9, permanent=permanent)
+    assert looked() == []
+    failed_to_look(noop, world, hours=1.1, permanent=permanent)
+    assert looked() == ["unseen:orders-db"]
+    incident = Incident.objects.get()
+    assert "What orders-db holds is not known since" in incident.text
+    assert "The test refuses for now." in incident.text
+    assert process_words.about(incident.kind).title == "orders-db can’t be observed"
+    noop.control()
+    reconciliation.observe(resource_id=world.resource.pk)
+    assert looked() == ["unseen:orders-db"]
+    assert open_kinds() == []
+
+
+def test_a_target_that_never_can_be_observed_alarms_nobody(
+    alive: None, world: World, noop: Noop
+) -> None:
+    failed_to_look(noop, world, hours=1)
+    Observation.objects.update(succeeded_at=None, permanent=True)
+    assert drift.unseen(since=clock.now() + timedelta(hours=1)) == []
+    Observation.objects.update(permanent=False)
+    (row,) = drift.unseen(since=clock.now() + timedelta(hours=1))
+    first = Resource.history.filter(id=world.resource.pk).earliest("history_date")
+    assert (row.target, row.since) == ("orders-db", first.history_date)
+    Resource.objects.filter(pk=world.resource.pk).update(is_retired=True)
+    assert drift.unseen(since=clock.now() + timedelta(hours=1)) == []
+
+
+def test_a_target_that_does_not_answer_at_all_is_one_incident(
+    alive: None, world: World, noop: Noop
+) -> None:
+    failed_to_look(noop, world, hours=2)
+    for _ in range(circuits.FAILURES_TO_OPEN):
+        circuits.note(failed={"orders-db": "Away."}, worked=[], now=clock.now() - 2 * MINUTES)
+    assert looked() == ["target:orders-db"]
+
+
+def test_the_page_of_targets_says_that_one_is_not_observed(
+    client: Client, world: World, noop: Noop
+) -> None:
+    client.force_login(world.admin)
+    failed_to_look(noop, world, hours=0.5)
+    assert "operators are alarmed" not in client.get("/access/drift/").text
+    failed_to_look(noop, world, hours=1.5)
+    assert "Not observed for long: operators are alarmed." in client.get("/access/drift/").text

@@ -214,3 +214,15 @@ def test_how_to_connect_is_empty_rather_than_an_error(world: World) -> None:
     request = world.active()
     Resource.objects.filter(pk=world.resource.pk).update(connect_hint="Use the VPN.")
     assert provisioning.how_to_connect(world.newest(request))[-1].text == "Use the VPN."
+
+
+def test_what_ends_is_removed_before_the_rest_of_a_claim_is_made(world: World, noop: Noop) -> None:
+    active = world.ask(by=world.carol, what=world.read)
+    work()
+    earlier = [world.ask(by=who, what=world.read) for who in (world.dan, world.alice)]
+    grants.end(actor=world.carol, request_id=active.request_id, now=clock.now())
+    seen = len(noop.calls())
+    work()
+    done = [call["name"] for call in noop.calls()[seen:] if call["stage"] == "done"]
+    assert done == ["revoke", "grant", "grant"]
+    assert {world.newest(row).state for row in earlier} == {"active"}

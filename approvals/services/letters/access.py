@@ -141,7 +141,7 @@ def stuck(case: Case) -> Letter:
     """Alarm those who can help: the target does not confirm a removal."""
     record = case.record
     target = short(record.resource_name, NAME_MOST)
-    due_at = record.removal_due_at or record.occurred_at
+    due_at = telling.stuck_since(record) or record.occurred_at
     lasted = wording.about(case.now - due_at)
     return Letter(
         subject=f"Removal is stuck: {case.subject} may still have {case.access}",
