@@ -106,6 +106,9 @@ _CREDENTIAL_CODES = frozenset(
         "UnrecognizedClientException",
     }
 )
+_CLOCK_CODES = frozenset({"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"})
+_BY_OUR_CLOCK = re.compile(r"Signature (expired|not yet current)")
+"""The library signs requests with the host's time: the one thing that its clock decides."""
 _DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 MISSING_CODES = frozenset({"NoSuchEntity", "ResourceNotFoundException"})
 
@@ -208,6 +211,11 @@ class Aws:
             return Missing(f"AWS does not know what {what} names ({said}).")
         if code in _TRANSIENT_CODES or status in (429, 500, 502, 503, 504):
             return TransientError(f"AWS could not do {what} now ({said}).")
+        if code in _CLOCK_CODES or _BY_OUR_CLOCK.search(said):
+            return TransientError(
+                f"AWS refused {what} for the time that it is signed with ({said}): set this host's "
+                "clock. It is tried again."
+            )
         if code in _CREDENTIAL_CODES:
             return PermanentError(
                 f"AWS refused the portal's credentials ({said}): put a valid access key into the "

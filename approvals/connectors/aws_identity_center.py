@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -148,6 +149,7 @@ class IdentityCenter:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The users with an assignment of their own, not those who have it through a group.
 
@@ -187,7 +189,7 @@ class IdentityCenter:
         )
         return sorted({Held(names[user], key) for user, key in found if user in names})
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether AWS lets us see the instance, and users in its identity store."""
         started = perf_counter()
         errors = self.validate(resource_settings=resource_settings, entitlement_settings=None)

@@ -196,7 +196,7 @@ class StsSession:
         Raises: TransientError before the end where nothing can end the session early.
         """
         target = _Target.read(spec)
-        now = datetime.now(UTC)
+        now = spec.moment()
         detail: dict[str, Any] = {**target.facts(), "granted": False}
         if spec.ends_at is not None and spec.ends_at <= now:
             detail["ended_by"] = "expiry"
@@ -220,6 +220,7 @@ class StsSession:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """Raise PermanentError: AWS keeps no list of sessions, and an empty one would be a lie."""
         del secret
@@ -234,7 +235,7 @@ class StsSession:
             "has each AssumeRole by its session name."
         )
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether AWS knows the portal's own account there."""
         started = perf_counter()
         errors = self.validate(resource_settings=resource_settings, entitlement_settings=None)
@@ -288,7 +289,7 @@ def _entitlement_errors(settings: Settings) -> list[str]:
         errors.append('Set "role_arn" to arn:aws:iam::123456789012:role/name.')
     if settings.get("session_policy"):
         try:
-            _policy(settings["session_policy"], ends_at=datetime.now(UTC))
+            _policy(settings["session_policy"], ends_at=_SOME_MOMENT)
         except ValueError as error:
             errors.append(f'"session_policy" {error}.')
     external_id = settings.get("external_id")
@@ -308,7 +309,7 @@ def _seconds_left(spec: GrantSpec) -> int:
     """Return the whole seconds until the end. Raises: PermanentError."""
     if spec.ends_at is None:
         raise PermanentError("A role session needs an end, and this grant names none.")
-    seconds = int((spec.ends_at - datetime.now(UTC)).total_seconds())
+    seconds = int((spec.ends_at - spec.moment()).total_seconds())
     if seconds <= 0:
         raise PermanentError("The grant is over: a session would be of no use.")
     return seconds
@@ -389,6 +390,8 @@ def _policy(written: object, *, ends_at: datetime | None) -> str:
     return text
 
 
+_SOME_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+"""They are all written with equally many characters."""
 _EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 CONNECTORS = (StsSession(),)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar, Protocol
 
@@ -149,6 +150,7 @@ class PortalGroup:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The members of each entitlement's group; a group that is gone has none."""
         held: list[Held] = []
@@ -162,7 +164,7 @@ class PortalGroup:
             held.extend(Held(login, key) for login in members)
         return sorted(held)
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the services have handed in the directory, and it answers."""
         started = perf_counter()
         try:

@@ -30,6 +30,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -213,6 +214,7 @@ class PostgresRole:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The direct members of each entitlement's role: logins, and disabled ones too.
 
@@ -231,7 +233,7 @@ class PostgresRole:
             pairs = catalog.direct_members(connection, roles=sorted(keys_by_role))
         return sorted(Held(login, key) for login, role in pairs for key in keys_by_role[role])
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the server answers, can be written to, and lets us close sessions."""
         started = perf_counter()
         errors = self.validate(resource_settings=resource_settings, entitlement_settings=None)

@@ -9,6 +9,7 @@ What every connector keeps, and `tests/connectors/contract.py` proves for each:
   tries again after either: access that can't be removed stays due, and visible.
 - Nothing that is returned or raised holds a secret: not a receipt, a message, a `repr`.
 - Every call ends within a bounded time.
+- What time it is, it is told (`now`): no host's clock decides anything.
 - No state is kept between calls: several threads may use one instance.
 """
 
@@ -53,6 +54,9 @@ class GrantSpec:
     """All that a connector is told about one grant. `secret` is resolved, and hidden in `repr`.
 
     `ends_at` is when the access is due to end (aware), for targets that can enforce it themselves.
+    `now` is the moment of the call by the portal's one clock, its database's: whether something is
+    over is judged by that and by nothing else, since a host's clock may be wrong. It is given
+    whenever a target is called.
     """
 
     request_id: str
@@ -64,8 +68,14 @@ class GrantSpec:
     entitlement_settings: Settings
     secret: str | None = field(default=None, repr=False)
     ends_at: datetime | None = None
+    now: datetime | None = None
     subject_keys: tuple[str, ...] = ()
     """The subject's public SSH keys, each one line of OpenSSH's format, newest first."""
+
+    def moment(self) -> datetime:
+        """Return `now`, which whoever calls a target has given."""
+        assert self.now is not None, "the moment of the call is missing, and no host's clock counts"
+        return self.now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +181,7 @@ class Connector(Protocol):
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """Who holds which of `entitlements` (key → its settings) at the target now; sorted.
 
@@ -178,7 +189,7 @@ class Connector(Protocol):
         """
         ...
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Says whether the target answers and lets us work; never raises for the target's sake."""
         ...
 

@@ -111,7 +111,7 @@ class SshCertificate:
                 "Settings → SSH keys, and ask again."
             )
         key = SubjectKey.read(spec.subject_keys[0])
-        now = datetime.now(UTC)
+        now = spec.moment()
         ends_at = _end(spec, now=now)
         authority = Authority.read(spec.secret)
         issued = target.issued(authority, ends_at=ends_at)
@@ -150,7 +150,7 @@ class SshCertificate:
         Raises: TransientError before that time where no list is kept.
         """
         target = _Target.read(spec)
-        now = datetime.now(UTC)
+        now = spec.moment()
         expired = spec.ends_at is not None and spec.ends_at <= now
         if target.krl_file is None:
             if not expired:
@@ -185,6 +185,7 @@ class SshCertificate:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """Who has a certificate that is good now, from the file beside the revocation list.
 
@@ -208,12 +209,12 @@ class SshCertificate:
                 'Certificates are kept at no server: set "krl_file" for the resource, and those '
                 "that are issued from then on can be observed."
             )
-        live = files.read(Path(krl_file)).live(now=datetime.now(UTC))
+        live = files.read(Path(krl_file)).live(now=now)
         return sorted(
             {Held(entry.login, key) for entry in live for key in keys_by_right.get(entry.right, ())}
         )
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the authority's key can be read, and the revocation list be written."""
         started = perf_counter()
         errors = settings.resource_errors(resource_settings)

@@ -274,8 +274,8 @@ def _with_records(
     return [(item, records.get(keys[item.pk])) for item in items]
 
 
-def _grant(record: AccessRequest, ends_at: datetime) -> Receipt:
-    connector, spec = _spec(record)
+def _grant(record: AccessRequest, ends_at: datetime, *, now: datetime) -> Receipt:
+    connector, spec = _spec(record, now=now)
     spec = replace(spec, ends_at=ends_at)
     if getattr(connector, "needs_subject_keys", False):
         spec = replace(spec, subject_keys=ssh_keys.lines(record.subject_id))
@@ -302,7 +302,7 @@ def _granting(rows: Sequence[tuple[OutboxItem, AccessRequest]]) -> targets.Actio
         ends_at = record.ends_at or begins_at + record.duration
         if record.request_id in others:
             ends_at = max(ends_at, others[record.request_id].ends_at)
-        return _grant(record, ends_at)
+        return _grant(record, ends_at, now=now)
 
     return grant
 
@@ -319,7 +319,8 @@ def _revoke(record: AccessRequest, now: datetime) -> Receipt:
 def _spec(record: AccessRequest, *, now: datetime | None = None) -> tuple[Any, GrantSpec]:
     """Return the connector and the spec of what was approved; the secret is resolved now.
 
-    Before activation the end is reckoned from `now`. Raises: ConnectorError.
+    `now` is the database's clock, given whenever the target is called. Before activation the end is
+    reckoned from it. Raises: ConnectorError.
     """
     target = record.target
     return registry.get(target["connector"]), GrantSpec(
@@ -332,6 +333,7 @@ def _spec(record: AccessRequest, *, now: datetime | None = None) -> tuple[Any, G
         entitlement_settings=target["entitlement_settings"],
         secret=secrets.resolve(target["secret"]) if target["secret"] else None,
         ends_at=record.ends_at or (now + record.duration if now else None),
+        now=now,
     )
 
 
@@ -392,4 +394,4 @@ def check(resource: Resource) -> Health:
         secret = secrets.resolve(resource.secret) if resource.secret else None
     except ConnectorError as error:
         return Health(ok=False, message=error.message)
-    return connector.check(resource_settings=resource.settings, secret=secret)
+    return connector.check(resource_settings=resource.settings, secret=secret, now=clock.now())

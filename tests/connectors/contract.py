@@ -8,10 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 
 from approvals.connectors.protocol import (
     Connector,
@@ -22,6 +23,8 @@ from approvals.connectors.protocol import (
     Settings,
     TransientError,
 )
+
+from .moments import now
 
 CALL_WITHIN_SECONDS = 8.0
 
@@ -47,6 +50,7 @@ class Bench:
     def spec(self, **changes: Any) -> GrantSpec:
         """alice's grant."""
         spec = GrantSpec(
+            now=now(),
             request_id="0199-contract",
             subject_login=self.login,
             subject_email="alice@example.test",
@@ -62,6 +66,7 @@ class Bench:
     def observe(self, *, secret: str | None = None) -> list[Held]:
         """Who holds the one entitlement, under the key "it"."""
         return self.connector.observe(
+            now=now(),
             resource_settings=self.resource_settings,
             secret=secret or self.secret,
             entitlements={"it": self.entitlement_settings},
@@ -138,6 +143,17 @@ class ConnectorContract:
             bench.connector.grant(bench.spec(subject_login=bench.unknown_login))
         bench.keeps_secret(caught.value)
 
+    @pytest.mark.parametrize("hours", [-1, 1])
+    def test_the_host_s_clock_decides_nothing(self, bench: Bench, hours: int) -> None:
+        """By the portal's clock 40 minutes are left, whatever this host says."""
+        spec = bench.spec(now=now(), ends_at=now() + timedelta(minutes=40))
+        with time_machine.travel(now() + timedelta(hours=hours)):
+            assert bench.connector.grant(spec).detail["granted"] is True
+            assert bench.holds()
+            removed = bench.connector.revoke(spec)
+        assert removed.detail.get("ended_by") != "expiry"
+        assert not bench.holds()
+
     def test_bad_settings_are_named_and_refused(self, bench: Bench) -> None:
         for resource_settings, entitlement_settings in bench.bad_settings:
             errors = bench.connector.validate(
@@ -164,7 +180,7 @@ class ConnectorContract:
 
     def test_a_target_that_is_up_is_healthy(self, bench: Bench) -> None:
         health = bench.connector.check(
-            resource_settings=bench.resource_settings, secret=bench.secret
+            now=now(), resource_settings=bench.resource_settings, secret=bench.secret
         )
         assert health.ok, health.message
         assert health.latency_ms is not None
@@ -187,7 +203,9 @@ class ConnectorContract:
                 assert caught.value.message.endswith(".")
             with pytest.raises(TransientError):
                 bench.observe(secret=secret)
-            health = bench.connector.check(resource_settings=bench.resource_settings, secret=secret)
+            health = bench.connector.check(
+                now=now(), resource_settings=bench.resource_settings, secret=secret
+            )
             assert not health.ok
             bench.keeps_secret(health)
 

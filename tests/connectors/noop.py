@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -108,6 +109,7 @@ class Noop:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         if self._behaviour("").get("fail"):
             raise TransientError("The test refuses for now. It is tried again.")
@@ -116,7 +118,7 @@ class Noop:
             keys.setdefault(str(settings.get("name", key)), []).append(key)
         return sorted(Held(login, key) for login, name in self.held() for key in keys.get(name, []))
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         behaviour = self._behaviour("")
         if behaviour.get("fail"):
             return Health(ok=False, message=f"The test says {behaviour['fail']}: end it.")

@@ -25,6 +25,7 @@ from .authority import authority
 from .contract import Bench, ConnectorContract
 from .kubernetes_api import GROUP, TOKEN, FakeAPIServer, Refused, serving
 from .kubernetes_schema import problems
+from .moments import now
 
 connector = KubernetesRoleBinding()
 VIEW = {"role": "view", "namespace": "orders"}
@@ -57,7 +58,10 @@ def spec_of(api: FakeAPIServer, **changes: Any) -> GrantSpec:
 
 def observe(api: FakeAPIServer, **entitlements: Any) -> list[Held]:
     return connector.observe(
-        resource_settings=settings_of(api), secret=TOKEN, entitlements=entitlements or {"it": VIEW}
+        now=now(),
+        resource_settings=settings_of(api),
+        secret=TOKEN,
+        entitlements=entitlements or {"it": VIEW},
     )
 
 
@@ -232,7 +236,9 @@ def test_a_name_is_what_the_cluster_knows_people_by(api: FakeAPIServer) -> None:
     connector.grant(spec_of(api, resource_settings=by_email))
     assert api.users("view") == ["oidc:alice@example.test"]
     api.binding("by-hand", "view", "oidc:bob@example.test", "system:node:a", "carol")
-    held = connector.observe(resource_settings=by_email, secret=TOKEN, entitlements={"it": VIEW})
+    held = connector.observe(
+        now=now(), resource_settings=by_email, secret=TOKEN, entitlements={"it": VIEW}
+    )
     assert held == [Held("alice", "it"), Held("bob@example.test", "it"), Held("carol", "it")]
 
 

@@ -25,6 +25,7 @@ from approvals.connectors.webhook import Webhook, conversation
 
 from .authority import authority
 from .contract import Bench, ConnectorContract
+from .moments import now
 from .webhook_receiver import (
     Receiver,
     breaks_off,
@@ -57,6 +58,7 @@ def settings_of(receiver: Receiver, **changes: Any) -> dict[str, Any]:
 
 def spec_of(receiver: Receiver, *, secret: str = SECRET, **changes: Any) -> GrantSpec:
     return GrantSpec(
+        now=now(),
         request_id=changes.pop("request_id", "019a9d3c-hook"),
         subject_login="alice",
         subject_email="alice@example.test",
@@ -133,7 +135,7 @@ def test_a_key_that_the_receiver_does_not_know_is_permanent(receiver: Receiver) 
     with pytest.raises(PermanentError, match="does not accept our signature"):
         connector.grant(spec_of(receiver, secret=OTHER))
     assert receiver.effects == []
-    health = connector.check(resource_settings=settings_of(receiver), secret=OTHER)
+    health = connector.check(now=now(), resource_settings=settings_of(receiver), secret=OTHER)
     assert not health.ok
 
 
@@ -320,6 +322,7 @@ def test_observing_reads_page_after_page(receiver: Receiver) -> None:
     receiver.held = {(f"person{number:04}", "picker") for number in range(2_500)}
     receiver.held.add(("bob", "packer"))
     held = connector.observe(
+        now=now(),
         resource_settings=settings_of(receiver),
         secret=SECRET,
         entitlements={"pick": {"role": "picker"}},
@@ -338,6 +341,7 @@ def test_an_observation_that_is_none_is_permanent(receiver: Receiver, body: obje
     receiver.script = [says(200, body)]
     with pytest.raises(PermanentError, match="receiver"):
         connector.observe(
+            now=now(),
             resource_settings=settings_of(receiver),
             secret=SECRET,
             entitlements={"pick": {"role": "picker"}},

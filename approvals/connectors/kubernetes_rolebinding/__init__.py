@@ -12,6 +12,7 @@ forward or a watch that runs goes on until it ends by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -97,6 +98,7 @@ class KubernetesRoleBinding:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The users that have each entitlement's role in its place, whoever bound them.
 
@@ -120,7 +122,7 @@ class KubernetesRoleBinding:
                             found.update(Held(login, key) for login in logins for key in keys)
         return sorted(found)
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the API server answers and knows us, and where we may bind roles."""
         started = perf_counter()
         errors = settings.errors(resource=resource_settings, entitlement=None)

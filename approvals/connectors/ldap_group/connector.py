@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -165,6 +166,7 @@ class LdapGroup:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The direct members of each entitlement's group, by the logins of their entries.
 
@@ -190,7 +192,7 @@ class LdapGroup:
             }
         )
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the server answers over verified TLS, takes the account and shows people."""
         started = perf_counter()
         try:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -154,6 +155,7 @@ class ScimGroup:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The direct members of each entitlement's group, by the portal's logins.
 
@@ -173,7 +175,7 @@ class ScimGroup:
             for one in ids
         )
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the provider answers, takes the token, and can do what membership needs."""
         started = perf_counter()
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -61,6 +62,7 @@ class Webhook:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """What the receiver says; it is asked page by page.
 
@@ -73,7 +75,7 @@ class Webhook:
             if errors:
                 raise PermanentError(f"Entitlement {key}: {' '.join(errors)}")
             keys_by_role.setdefault(wanted["role"], []).append(key)
-        conversation = Conversation(resource=resource_settings, secret=secret)
+        conversation = Conversation(resource=resource_settings, secret=secret, now=now)
         found: set[Held] = set()
         cursor: str | None = None
         for _ in range(MOST_PAGES):
@@ -89,11 +91,11 @@ class Webhook:
                 return sorted(found)
         raise PermanentError(f"The receiver's answer has more than {MOST_PAGES} pages.")
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the receiver answers a `ping` with 2xx, so that it knows our signature."""
         started = perf_counter()
         try:
-            conversation = Conversation(resource=resource_settings, secret=secret)
+            conversation = Conversation(resource=resource_settings, secret=secret, now=now)
             conversation.ask(event="ping", key=f"{uuid.uuid4()}_ping", data={})
         except ConnectorError as error:
             return Health(ok=False, message=error.message)
@@ -123,7 +125,9 @@ def _ask(spec: GrantSpec, *, action: str) -> Receipt:
         raise PermanentError(" ".join(errors))
     role = spec.entitlement_settings["role"]
     key = message.idempotency_key(request_id=spec.request_id, action=action)
-    conversation = Conversation(resource=spec.resource_settings, secret=spec.secret)
+    conversation = Conversation(
+        resource=spec.resource_settings, secret=spec.secret, now=spec.moment()
+    )
     answer = conversation.ask(
         event=f"access.{action}",
         key=key,

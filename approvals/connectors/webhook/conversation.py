@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -46,12 +46,14 @@ class Confirmed:
 class Conversation:
     """A receiver whose address was judged, for the length of one call of the connector."""
 
-    def __init__(self, *, resource: Settings, secret: str | None) -> None:
-        """Resolve and judge the host.
+    def __init__(self, *, resource: Settings, secret: str | None, now: datetime) -> None:
+        """Resolve and judge the host. What is sent is dated by `now` and the time since.
 
         Raises: PermanentError, TransientError.
         """
-        self._deadline = time.monotonic() + WITHIN_SECONDS
+        self._began_at = now
+        self._began = time.monotonic()
+        self._deadline = self._began + WITHIN_SECONDS
         self._endpoint = Endpoint.read(resource)
         self._signers: list[Signer] = message.signers(secret=secret)
         self._secret = secret
@@ -73,7 +75,7 @@ class Conversation:
 
         Raises: PermanentError, TransientError.
         """
-        sent_at = datetime.now(UTC)
+        sent_at = self._now()
         body = message.body_of(event=event, sent_at=sent_at, data=data)
         answer = self._send("POST", self._endpoint.target, key=key, body=body, sent_at=sent_at)
         if answer.status != 202:
@@ -87,6 +89,9 @@ class Conversation:
         for part in (self._secret or "").split():
             text = redact(redact(text, part), part.removeprefix("whsec_"))
         return text[:LONGEST_SAID_CHARACTERS]
+
+    def _now(self) -> datetime:
+        return self._began_at + timedelta(seconds=time.monotonic() - self._began)
 
     def _send(self, method: str, path: str, *, key: str, body: str, sent_at: datetime) -> Answer:
         return exchange(
@@ -110,7 +115,7 @@ class Conversation:
             time.sleep(wait_seconds)
             wait_seconds = min(2 * wait_seconds, _LONGEST_WAIT_SECONDS)
             polls += 1
-            answer = self._send("GET", path, key=key, body="", sent_at=datetime.now(UTC))
+            answer = self._send("GET", path, key=key, body="", sent_at=self._now())
             if answer.status == 202:
                 continue
             if answer.status in (404, 410):
