@@ -36,6 +36,7 @@ from approvals.connectors import secrets
 from approvals.connectors.protocol import (
     ConnectorError,
     Field,
+    NotYet,
     PermanentError,
     Settings,
     TransientError,
@@ -78,10 +79,10 @@ _KEY_NAMES = {
 _CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _DESCRIPTIONS = create_loader()
 """What services there are, read from the library's files once; holds nothing of any call."""
+_CONTENDED_CODES = frozenset({"ConcurrentModification", "ConflictException"})
+"""Somebody else is changing the same thing."""
 _TRANSIENT_CODES = frozenset(
     {
-        "ConcurrentModification",
-        "ConflictException",
         "InternalError",
         "InternalFailure",
         "InternalServerException",
@@ -209,6 +210,8 @@ class Aws:
         said = self.say(f"{code}: {told.get('Message', '')}").rstrip(". ")
         if code in MISSING_CODES:
             return Missing(f"AWS does not know what {what} names ({said}).")
+        if code in _CONTENDED_CODES:
+            return NotYet(f"AWS could not do {what} now ({said}).")
         if code in _TRANSIENT_CODES or status in (429, 500, 502, 503, 504):
             return TransientError(f"AWS could not do {what} now ({said}).")
         if code in _CLOCK_CODES or _BY_OUR_CLOCK.search(said):

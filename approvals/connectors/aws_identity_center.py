@@ -101,7 +101,7 @@ class IdentityCenter:
         `pre_existing`: it was there when we came, by somebody else or by an earlier attempt of
         this grant whose answer was lost.
 
-        Raises: TransientError also while AWS is still working on it.
+        Raises: NotYet also while AWS is still working on it.
         """
         target = _target(spec)
         name = _name(spec)
@@ -124,7 +124,7 @@ class IdentityCenter:
         An assignment through a group is not ours to take: `still_held_through` names the groups.
         `sessions_live_on` is how long a session that is open may last (ISO 8601), from AWS.
 
-        Raises: TransientError also while AWS is still working on it.
+        Raises: NotYet also while AWS is still working on it.
         """
         target = _target(spec)
         name = _name(spec)

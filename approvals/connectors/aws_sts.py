@@ -26,11 +26,11 @@ from approvals.connectors.protocol import (
     Handover,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
     Step,
-    TransientError,
 )
 
 SHORTEST_SECONDS = 900
@@ -193,7 +193,7 @@ class StsSession:
         At its end that is so by itself. Before, the role gets a policy that denies this session, if
         `revoke_by_policy` permits it; IAM needs some seconds to apply it everywhere.
 
-        Raises: TransientError before the end where nothing can end the session early.
+        Raises: NotYet before the end where nothing can end the session early.
         """
         target = _Target.read(spec)
         now = spec.moment()
@@ -203,10 +203,11 @@ class StsSession:
             return Receipt(detail=detail)
         until = target.until(now)
         if not target.by_policy:
-            raise TransientError(
+            raise NotYet(
                 f"The session stays good until {until:%Y-%m-%d %H:%M:%S} UTC: STS can't take "
                 'credentials back. Set "revoke_by_policy" for the resource to end sessions early, '
-                "or deny them at the role."
+                "or deny them at the role.",
+                until=until,
             )
         aws = Aws(spec.resource_settings, spec.secret)
         detail |= aws_revocation.deny(

@@ -4,9 +4,10 @@ What every connector keeps, and `tests/connectors/contract.py` proves for each:
 
 - `grant` and `revoke` are idempotent: at-least-once delivery, a kill between the side effect and
   its record, and two deliveries at the same moment all end in the same state at the target.
-- An error is `PermanentError` (somebody must change something first) or `TransientError` (the same
-  call may succeed later). Its message says what to do and never holds a secret. Whoever *revokes*
-  tries again after either: access that can't be removed stays due, and visible.
+- An error is `PermanentError` (somebody must change something first), `TransientError` (the target
+  can't be worked with now; the same call may succeed later) or, of the latter, `NotYet` (the target
+  answered, and this one access must wait). Its message says what to do and never holds a secret.
+  Whoever *revokes* tries again after each: access that can't be removed stays due, and visible.
 - Nothing that is returned or raised holds a secret: not a receipt, a message, a `repr`.
 - Every call ends within a bounded time.
 - What time it is, it is told (`now`): no host's clock decides anything.
@@ -27,10 +28,12 @@ Settings = Mapping[str, Any]
 class ConnectorError(Exception):
     """A target refused or did not answer. `message` is safe to store and to show.
 
-    Raised only as one of its two subclasses.
+    Raised only as one of its subclasses.
     """
 
     permanent: ClassVar[bool]
+    answered: ClassVar[bool]
+    """Whether the target works, so that this error says nothing of other accesses there."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -41,12 +44,31 @@ class PermanentError(ConnectorError):
     """Trying again can't help until somebody changes what the message names."""
 
     permanent = True
+    answered = True
 
 
 class TransientError(ConnectorError):
-    """The target could not be reached or was busy; the same call may succeed later."""
+    """The target could not be reached or was busy; the same call may succeed later.
+
+    It is taken for the target's failure: after a few in a row all that waits there is put off. What
+    concerns one access is `NotYet`.
+    """
 
     permanent = False
+    answered = False
+
+
+class NotYet(TransientError):
+    """The target answered, and this one access must wait. Others there are not held up by it.
+
+    `until` is when the wait is over, where that is known: the call is made again then.
+    """
+
+    answered = True
+
+    def __init__(self, message: str, *, until: datetime | None = None) -> None:
+        super().__init__(message)
+        self.until = until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

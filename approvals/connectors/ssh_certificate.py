@@ -25,11 +25,11 @@ from approvals.connectors.protocol import (
     Handover,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
     Step,
-    TransientError,
 )
 from approvals.connectors.ssh_certificate_signing import Authority, SubjectKey
 
@@ -147,14 +147,14 @@ class SshCertificate:
         be behind): sshd refuses them as soon as its own copy of the list is this one. Without it,
         a certificate ends by its own time alone.
 
-        Raises: TransientError before that time where no list is kept.
+        Raises: NotYet before that time where no list is kept.
         """
         target = _Target.read(spec)
         now = spec.moment()
         expired = spec.ends_at is not None and spec.ends_at <= now
         if target.krl_file is None:
             if not expired:
-                raise TransientError(_stays_good(spec))
+                raise NotYet(_stays_good(spec), until=spec.ends_at)
             return Receipt(
                 detail={"granted": False, "ended_by": "expiry", "request": spec.request_id}
             )

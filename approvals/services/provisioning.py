@@ -110,7 +110,7 @@ def _applied(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) 
 
 def _failed(item: OutboxItem, outcome: targets.Outcome, *, now: datetime) -> None:
     """Have it tried again later; removals of the same access don't wait for that."""
-    queue.failed(item, error=outcome.error, now=now)
+    queue.failed(item, error=outcome.error, now=now, retry_at=outcome.retry_at)
     grants.let_pass([item.key])
 
 

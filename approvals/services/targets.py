@@ -49,7 +49,11 @@ Action = Callable[[AccessRequest, datetime], Answer]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one call: a receipt, or an error that is permanent or may pass."""
+    """What came of one call: a receipt, or an error that is permanent or may pass.
+
+    `answered` says that the target works: an error is this access's own. `retry_at` is when it is
+    worth another try, where the target said so.
+    """
 
     started_at: datetime
     seconds: float
@@ -57,6 +61,8 @@ class Outcome:
     sessions_closed: int = 0
     error: str = ""
     permanent: bool = False
+    answered: bool = True
+    retry_at: datetime | None = None
     handover: Sequence[handovers.Given] = field(default=(), repr=False)
     tried: bool = True
 
@@ -80,7 +86,8 @@ def call(rows: Sequence[Row], action: Action) -> Iterator[list[Done]]:
     """Call the targets of `rows`; yield what is finished as it finishes.
 
     A resource gets a few calls at a time. Once it fails for now, its other rows are given back
-    untried. The items' leases are renewed while the work takes long.
+    untried; an access that must wait holds up no other. The items' leases are renewed while the
+    work takes long.
     """
     assert recording.no_transaction(), "a transaction is open, and the network must not hold one"
     if not rows:
@@ -107,7 +114,6 @@ class _Stopwatch:
     def time(self, action: Action, record: AccessRequest) -> Outcome:
         begun = time.monotonic()
         at = self.origin_at + timedelta(seconds=begun - self.origin)
-        error, permanent = "", False
         try:
             receipt = action(record, at)
         except Exception as refused:  # one that breaks must not lose the others of its batch
@@ -116,7 +122,14 @@ class _Stopwatch:
             if not error:
                 log.exception("connector.broken", request=record.reference)
                 error = f"The connector broke: {type(refused).__name__}."
-            return Outcome(at, time.monotonic() - begun, error=error, permanent=permanent)
+            return Outcome(
+                at,
+                time.monotonic() - begun,
+                error=error,
+                permanent=permanent,
+                answered=bool(getattr(refused, "answered", permanent)),
+                retry_at=getattr(refused, "until", None),
+            )
         return Outcome(
             at,
             time.monotonic() - begun,
@@ -170,7 +183,7 @@ class _Calls:
                 outcome = future.result()
                 found.append((item, record, outcome))
                 resource = record.resource_name
-                if outcome.error and not outcome.permanent:
+                if not outcome.answered:
                     found += [(*row, _untried(outcome)) for row in self._waiting[resource]]
                     self._waiting[resource].clear()
                 self._launch(resource)
@@ -192,4 +205,5 @@ def _untried(failed: Outcome) -> Outcome:
         failed.seconds,
         error=f"Not tried, because the target just failed: {failed.error}",
         tried=False,
+        answered=False,
     )

@@ -201,6 +201,7 @@ class ConnectorContract:
                 assert time.monotonic() - started < CALL_WITHIN_SECONDS
                 bench.keeps_secret(caught.value)
                 assert caught.value.message.endswith(".")
+                assert not caught.value.answered
             with pytest.raises(TransientError):
                 bench.observe(secret=secret)
             health = bench.connector.check(

@@ -19,6 +19,7 @@ from approvals.connectors.protocol import (
     GrantSpec,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
@@ -52,13 +53,14 @@ class Noop:
         before_seconds: float = 0,
         after_seconds: float = 0,
         fail: str | None = None,
+        until: datetime | None = None,
         lose_answer: bool = False,
         only_login: str | None = None,
     ) -> None:
         """How later calls behave, in every process.
 
-        They pause before and after the side effect; `fail` "transient" or "permanent" refuses them
-        before it; `lose_answer` raises a TransientError after it. `only_login` limits all that to
+        They pause before and after the side effect; `fail` "transient", "permanent" or "wait"
+        (until `until`, if that is given) refuses them before it; `lose_answer` raises a TransientError after it. `only_login` limits all that to
         one subject.
         """
         text = json.dumps(
@@ -66,6 +68,7 @@ class Noop:
                 "before_seconds": before_seconds,
                 "after_seconds": after_seconds,
                 "fail": fail,
+                "until": until.isoformat() if until else None,
                 "lose_answer": lose_answer,
                 "only_login": only_login,
             }
@@ -149,6 +152,12 @@ class Noop:
             raise PermanentError("The test refuses for good: end it.")
         if behaviour.get("fail") == "transient":
             raise TransientError("The test refuses for now. It is tried again.")
+        if behaviour.get("fail") == "wait":
+            until = behaviour["until"]
+            raise NotYet(
+                "The test lets this one wait.",
+                until=datetime.fromisoformat(until) if until else None,
+            )
         if spec.subject_login.startswith("nobody") and name == "grant":
             raise PermanentError(f"There is no login {spec.subject_login!r}: choose another.")
         self._write(name, "done", spec)

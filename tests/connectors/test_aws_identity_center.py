@@ -13,7 +13,7 @@ from moto.ssoadmin.models import ssoadmin_backends
 
 from approvals.connectors import aws_assignments
 from approvals.connectors.aws_identity_center import IdentityCenter
-from approvals.connectors.protocol import Held, PermanentError, TransientError
+from approvals.connectors.protocol import Held, NotYet, PermanentError, TransientError
 
 from .authority import authority
 from .aws_target import ACCOUNT, CANARIES, REGION, SECRET, Answer, AwsTarget, running
@@ -303,7 +303,7 @@ def test_a_failed_assignment_says_why(
         ("ExpiredTokenException", 400, PermanentError, "credentials"),
         ("ValidationException", 400, PermanentError, "refused"),
         ("ThrottlingException", 400, TransientError, "now"),
-        ("ConflictException", 400, TransientError, "now"),
+        ("ConflictException", 400, NotYet, "now"),
         ("InternalServerException", 500, TransientError, "now"),
         ("SomethingNew", 503, TransientError, "now"),
     ],

@@ -25,6 +25,7 @@ from approvals.connectors.aws_sts import LONGEST_POLICY_CHARACTERS, LONGEST_SECO
 from approvals.connectors.protocol import (
     GrantSpec,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     TransientError,
@@ -368,8 +369,9 @@ def test_without_leave_an_early_end_waits_and_says_until_when(aws: AwsTarget, be
     settings = {**bench.resource_settings, "revoke_by_policy": False}
     ends_at = datetime.now(UTC) + timedelta(seconds=2)
     spec = bench.spec(resource_settings=settings, ends_at=ends_at)
-    with pytest.raises(TransientError, match=f"good until {ends_at:%Y-%m-%d %H:%M:%S} UTC"):
+    with pytest.raises(NotYet, match=f"good until {ends_at:%Y-%m-%d %H:%M:%S} UTC") as caught:
         bench.connector.revoke(spec)
+    assert caught.value.until == ends_at
     time.sleep(2.1)
     receipt = bench.connector.revoke(replace(spec, now=now()))
     assert receipt.detail["granted"] is False
@@ -386,7 +388,7 @@ def test_the_host_s_clock_makes_no_session_look_over(
     spec = bench.spec(resource_settings=settings, now=now(), ends_at=ends_at)
     with time_machine.travel(now() + timedelta(hours=hours)):
         bench.connector.grant(spec)
-        with pytest.raises(TransientError, match="good until"):
+        with pytest.raises(NotYet, match="good until"):
             bench.connector.revoke(spec)
     (call,) = aws.asked("AssumeRole")
     assert 2390 <= int(call["DurationSeconds"]) <= 2400

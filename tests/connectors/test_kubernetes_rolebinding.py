@@ -17,8 +17,8 @@ from approvals.connectors.kubernetes_rolebinding import (
 from approvals.connectors.protocol import (
     GrantSpec,
     Held,
+    NotYet,
     PermanentError,
-    TransientError,
 )
 
 from .authority import authority
@@ -319,7 +319,7 @@ def test_somebody_who_never_stops_changing_it_is_transient(api: FakeAPIServer) -
             raise Refused(409, "Conflict", "the object has been modified")
 
     api.before.append(conflict)
-    with pytest.raises(TransientError, match="keeps changing"):
+    with pytest.raises(NotYet, match="keeps changing"):
         connector.revoke(spec_of(api))
 
 
@@ -328,7 +328,7 @@ def test_a_finalizer_keeps_access_and_so_it_is_not_called_gone(api: FakeAPIServe
     found = api.named(name)
     assert found is not None
     found["metadata"]["finalizers"] = ["example.test/slow"]
-    with pytest.raises(TransientError, match="finalizer"):
+    with pytest.raises(NotYet, match="finalizer"):
         connector.revoke(spec_of(api))
     assert api.users("view") == ["alice"]
     del found["metadata"]["finalizers"]

@@ -10,7 +10,7 @@ import pytest
 
 from approvals.connectors import postgres_catalog
 from approvals.connectors.postgres_roles import PostgresRole
-from approvals.connectors.protocol import PermanentError, TransientError
+from approvals.connectors.protocol import NotYet, PermanentError
 
 from .conftest import CONNECTOR, World, spec_of
 from .moments import now
@@ -180,6 +180,6 @@ def test_sessions_that_do_not_end_in_time_are_transient(
     """Nothing here makes a real backend deaf, so the time is made too short for any."""
     connector.grant(spec_of(world))
     monkeypatch.setattr(postgres_catalog, "CLOSE_WITHIN_SECONDS", -1.0)
-    with world.connect(world.alice), pytest.raises(TransientError, match="did not end"):
+    with world.connect(world.alice), pytest.raises(NotYet, match="did not end"):
         connector.revoke(spec_of(world))
     assert not world.is_member(world.alice, "orders_rw")

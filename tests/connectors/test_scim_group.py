@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from approvals.connectors import registry
-from approvals.connectors.protocol import GrantSpec, Held, PermanentError, TransientError
+from approvals.connectors.protocol import GrantSpec, Held, NotYet, PermanentError, TransientError
 from approvals.connectors.scim_group import ScimGroup, client, connector
 
 from .contract import CALL_WITHIN_SECONDS, Bench, ConnectorContract
@@ -351,14 +351,14 @@ class TestForms:
     ) -> None:
         CONNECTOR.grant(world.spec())
         front.rules.append(lambda seen: Reply(204) if is_patch(seen) else None)
-        with pytest.raises(TransientError, match="lists it still"):
+        with pytest.raises(NotYet, match="lists it still"):
             CONNECTOR.revoke(world.spec())
 
     def test_an_addition_that_is_confirmed_but_not_done_is_not_believed(
         self, world: World, front: Front
     ) -> None:
         front.rules.append(lambda seen: Reply(204) if is_patch(seen) else None)
-        with pytest.raises(TransientError, match="does not list it"):
+        with pytest.raises(NotYet, match="does not list it"):
             CONNECTOR.grant(world.spec())
 
     def test_a_provider_that_never_shows_members_is_worked_with(

@@ -24,6 +24,7 @@ from approvals.connectors import ssh_certificate_files as files
 from approvals.connectors.protocol import (
     GrantSpec,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     TransientError,
@@ -81,7 +82,7 @@ def test_the_host_s_clock_ends_no_certificate(sshd: Sshd, hours: int) -> None:
     spec = ask(sshd, resource_settings={}, ends_at=now() + timedelta(minutes=40))
     with time_machine.travel(now() + timedelta(hours=hours)):
         receipt = SSH.grant(spec)
-        with pytest.raises(TransientError, match="stays good until"):
+        with pytest.raises(NotYet, match="stays good until"):
             SSH.revoke(spec)
     read = load_ssh_public_identity(certificate(receipt).encode())
     assert isinstance(read, SSHCertificate)
@@ -429,8 +430,9 @@ def test_without_a_list_an_early_end_waits_and_says_until_when(sshd: Sshd) -> No
     ends_at = datetime.now(UTC) + timedelta(seconds=2)
     spec = ask(sshd, resource_settings={}, ends_at=ends_at)
     line = certificate(SSH.grant(spec))
-    with pytest.raises(TransientError, match=f"good until {ends_at:%Y-%m-%d %H:%M:%S} UTC"):
+    with pytest.raises(NotYet, match=f"good until {ends_at:%Y-%m-%d %H:%M:%S} UTC") as caught:
         SSH.revoke(spec)
+    assert caught.value.until == ends_at
     assert sshd.lets_in("alice", line)
     time.sleep(max(0.0, (ends_at - datetime.now(UTC)).total_seconds()))
     assert SSH.revoke(replace(spec, now=now())).detail == {

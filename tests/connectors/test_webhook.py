@@ -18,6 +18,7 @@ from approvals.connectors.protocol import (
     ConnectorError,
     GrantSpec,
     Held,
+    NotYet,
     PermanentError,
     TransientError,
 )
@@ -207,7 +208,7 @@ def test_a_confirmation_that_comes_later_is_waited_for(receiver: Receiver, later
 @pytest.mark.usefixtures("brief")
 def test_one_that_takes_longer_is_asked_for_again_with_the_same_key(receiver: Receiver) -> None:
     receiver.later, receiver.polls = "operation", 5
-    with pytest.raises(TransientError, match="not confirmed it yet"):
+    with pytest.raises(NotYet, match="not confirmed it yet"):
         connector.grant(spec_of(receiver))
     assert connector.grant(spec_of(receiver)).detail["granted"] is True
     assert receiver.effects == [("grant", "alice", "picker")]
@@ -218,7 +219,7 @@ def test_one_that_takes_longer_is_asked_for_again_with_the_same_key(receiver: Re
     ("outcome", "error", "says_so"),
     [
         ({"state": "failed", "message": "no licence left"}, PermanentError, "no licence left"),
-        ({"state": "failed", "retry": True, "message": "busy"}, TransientError, "busy"),
+        ({"state": "failed", "retry": True, "message": "busy"}, NotYet, "busy"),
         ({"state": "perhaps"}, PermanentError, "correct the receiver"),
         ({}, PermanentError, "correct the receiver"),
     ],
@@ -233,7 +234,7 @@ def test_an_operation_that_fails_says_why(
 
 def test_an_operation_that_was_forgotten_is_ordered_anew(receiver: Receiver) -> None:
     receiver.script = [says(202, {"operation": "lost"})]
-    with pytest.raises(TransientError, match="no longer knows"):
+    with pytest.raises(NotYet, match="no longer knows"):
         connector.grant(spec_of(receiver))
 
 
@@ -241,7 +242,7 @@ def test_an_order_without_a_place_to_ask_is_transient(receiver: Receiver) -> Non
     bodies: list[object] = [{}, None, [], {"operation": True}]
     for body in bodies:
         receiver.script = [says(202, body)]
-        with pytest.raises(TransientError, match="asked again with the same key"):
+        with pytest.raises(NotYet, match="asked again with the same key"):
             connector.grant(spec_of(receiver))
 
 
@@ -290,8 +291,9 @@ def test_these_answers_are_permanent(receiver: Receiver, status: int) -> None:
 @pytest.mark.parametrize("status", [408, 409, 423, 425, 429, 500, 502, 503, 504])
 def test_these_answers_are_transient(receiver: Receiver, status: int) -> None:
     receiver.script = [says(status, {"message": "because of\nthis"})]
-    with pytest.raises(TransientError, match="because of this"):
+    with pytest.raises(TransientError, match="because of this") as caught:
         connector.revoke(spec_of(receiver))
+    assert caught.value.answered is (status in (409, 423, 425))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -33,11 +33,11 @@ from approvals.connectors.protocol import (
     GrantSpec,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
     Step,
-    TransientError,
 )
 
 TRIES = 5  # when others write to the same binding at the same moment
@@ -263,8 +263,8 @@ def _take_others(cluster: Cluster, holding: Holding) -> list[str]:
     raise _contended(holding)
 
 
-def _contended(holding: Holding) -> TransientError:
-    return TransientError(
+def _contended(holding: Holding) -> NotYet:
+    return NotYet(
         f"Somebody keeps changing bindings of {holding.username} in {holding.where} at the same "
         "time. It is tried again."
     )

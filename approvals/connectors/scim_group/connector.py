@@ -27,11 +27,11 @@ from approvals.connectors.protocol import (
     GrantSpec,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
     Step,
-    TransientError,
 )
 from approvals.connectors.scim_group import settings
 from approvals.connectors.scim_group.client import (
@@ -106,7 +106,7 @@ class ScimGroup:
                 listed = _member_ids(client.get(path))
                 # Nobody listed says nothing: some providers never show members.
                 if listed and user["id"] not in listed:
-                    raise TransientError(
+                    raise NotYet(
                         "The SCIM provider answered that the member was added, but does not list "
                         "it. It is tried again."
                     )
@@ -124,7 +124,7 @@ class ScimGroup:
     def revoke(self, spec: GrantSpec) -> Receipt:
         """The user is no direct member of the group, whoever made them one.
 
-        Raises: TransientError also when the provider confirms and lists the member still.
+        Raises: NotYet also when the provider confirms and lists the member still.
         """
         provider, path, user_name = _checked(spec)
         detail = _facts(spec, user_name) | {"granted": False, "removed": False}
@@ -143,7 +143,7 @@ class ScimGroup:
                 return Receipt(detail=detail)
             detail["removed"] = _remove(client, path, user["id"], by=provider.remove_by)
             if user["id"] in _member_ids(client.get(path, understood=(404,))):
-                raise TransientError(
+                raise NotYet(
                     "The SCIM provider answered that the member was removed, but lists it still. "
                     "It is tried again."
                 )

@@ -1,7 +1,7 @@
 """One thing asked of a receiver: send the event, and wait for its confirmation within the bound.
 
 The receiver does the work before it answers, or answers 202 and says where to ask. When it is not
-done within the bound the call fails as transient: the outbox delivers the same thing again, with
+done within the bound the call fails as not yet done: the outbox delivers the same thing again, with
 the same idempotency key, and the receiver, which knows the key, says how far it is.
 """
 
@@ -17,7 +17,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from standardwebhooks import Webhook as Signer
 
-from approvals.connectors.protocol import PermanentError, Settings, TransientError
+from approvals.connectors.protocol import NotYet, PermanentError, Settings, TransientError
 from approvals.connectors.secrets import redact
 from approvals.connectors.webhook import message
 from approvals.connectors.webhook.address import addresses
@@ -29,7 +29,9 @@ RESOLVE_WITHIN_SECONDS = 2.0
 LONGEST_SAID_CHARACTERS = 300
 
 # The same request may succeed later. All other 4xx: somebody must change something first.
-_PASSING_STATUS = (408, 409, 423, 425, 429)
+_PASSING_STATUS = (408, 429)
+# Somebody is at the same thing, or it is too early for it: the receiver itself works.
+_WAITING_STATUS = (409, 423, 425)
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 1.0
 _LONGEST_OPERATION_CHARACTERS = 200
@@ -73,7 +75,7 @@ class Conversation:
     def ask(self, *, event: str, key: str, data: Mapping[str, Any]) -> Confirmed:
         """Send `event`, and return when the receiver has confirmed it.
 
-        Raises: PermanentError, TransientError.
+        Raises: PermanentError, TransientError, NotYet.
         """
         sent_at = self._now()
         body = message.body_of(event=event, sent_at=sent_at, data=data)
@@ -108,7 +110,7 @@ class Conversation:
         polls = 0
         while True:
             if time.monotonic() + wait_seconds >= self._deadline:
-                raise TransientError(
+                raise NotYet(
                     f"{self._place.origin} took the order and has not confirmed it yet. It is "
                     "asked again with the same key."
                 )
@@ -119,7 +121,7 @@ class Conversation:
             if answer.status == 202:
                 continue
             if answer.status in (404, 410):
-                raise TransientError(
+                raise NotYet(
                     f"{self._place.origin} no longer knows the operation. It is asked anew with "
                     "the same key."
                 )
@@ -130,7 +132,7 @@ class Conversation:
             if state == "failed":
                 why = self.redacted(said.get("message", "no reason given"))
                 if said.get("retry") is True:
-                    raise TransientError(f"{self._place.origin} failed: {why}. It is tried again.")
+                    raise NotYet(f"{self._place.origin} failed: {why}. It is tried again.")
                 raise PermanentError(f"{self._place.origin} refused: {why}.")
             if state != "pending":
                 raise PermanentError(
@@ -141,7 +143,7 @@ class Conversation:
     def _where_to_ask(self, answer: Answer) -> str:
         """The path, with its query, that the 202 names.
 
-        Raises: PermanentError for a place on another origin; TransientError for none.
+        Raises: PermanentError for a place on another origin; NotYet for none.
         """
         said = _object(answer.body)
         url = said.get("status_url")
@@ -157,7 +159,7 @@ class Conversation:
             raise PermanentError(
                 f"{self._place.origin} named an operation that can't be asked for."
             )
-        raise TransientError(
+        raise NotYet(
             f"{self._place.origin} took the order (202) and has not confirmed it. It is asked "
             "again with the same key."
         )
@@ -180,7 +182,7 @@ class Conversation:
     def _confirmed(self, answer: Answer) -> dict[str, Any]:
         """The answer's object, if its status says that all is well.
 
-        Raises: PermanentError, TransientError.
+        Raises: PermanentError, TransientError, NotYet.
         """
         status, origin = answer.status, self._place.origin
         if 200 <= status < 300:
@@ -201,6 +203,8 @@ class Conversation:
             raise TransientError(
                 f"{origin} could not do it now ({status}).{why} It is tried again."
             )
+        if status in _WAITING_STATUS:
+            raise NotYet(f"{origin} could not do it now ({status}).{why} It is tried again.")
         raise PermanentError(f"{origin} refused ({status}).{why or ' Ask who runs the receiver.'}")
 
 
