@@ -20,6 +20,7 @@ from approvals.connectors import aws_assignments, aws_client
 from approvals.connectors.aws_assignments import PAGE, Target, pages
 from approvals.connectors.aws_client import Aws, Missing
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -50,7 +51,7 @@ _PERMISSION_SET = re.compile(
 _ACCOUNT = re.compile(r"[0-9]{12}")
 
 
-class IdentityCenter:
+class IdentityCenter(Connector):
     """Assigns a permission set in an account to a user of Identity Center."""
 
     key: ClassVar[str] = "aws_identity_center"
@@ -94,6 +95,20 @@ class IdentityCenter:
             required=True,
         ),
     )
+
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """One person's assignment of one permission set in one account of one instance."""
+        return {
+            "instance": spec.resource_settings["instance_arn"],
+            "account": spec.entitlement_settings["account_id"],
+            "permission_set": spec.entitlement_settings["permission_set_arn"],
+            "login": spec.subject_login,
+        }
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """The ARN names the instance, whosever credentials are used."""
+        del spec
+        return False
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The user has the assignment, and AWS has provisioned it.

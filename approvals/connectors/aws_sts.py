@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from approvals.connectors import aws_client, aws_revocation
 from approvals.connectors.aws_client import Aws
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -97,7 +98,7 @@ class _Target:
         return min(self.spec.ends_at or latest, latest)
 
 
-class StsSession:
+class StsSession(Connector):
     """Hands over credentials of a role that expire by themselves."""
 
     key: ClassVar[str] = "aws_sts"

@@ -49,6 +49,7 @@ from approvals.connectors.postgres_session import (
     session,
 )
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -64,7 +65,7 @@ from approvals.connectors.protocol import (
 PASSWORD_BYTES = 24  # of entropy
 
 
-class PostgresLogin:
+class PostgresLogin(Connector):
     """Mints a login with an end of its own, and drops it with everything that hangs on it."""
 
     key: ClassVar[str] = "postgres_login"

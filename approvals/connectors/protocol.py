@@ -99,6 +99,16 @@ class GrantSpec:
         assert self.now is not None, "the moment of the call is missing, and no host's clock counts"
         return self.now
 
+    def everything(self) -> Mapping[str, Any]:
+        """Return all that was pinned: it identifies an access of which no more is known."""
+        settings = self.resource_settings or self.entitlement_settings
+        return {
+            "resource": dict(self.resource_settings),
+            "entitlement": dict(self.entitlement_settings) or {"name": self.entitlement},
+            "in": "" if settings else self.resource,
+            "login": self.subject_login,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
@@ -162,7 +172,7 @@ class Field:
 
 
 class Connector(Protocol):
-    """One kind of target."""
+    """One kind of target. Connectors derive from this; what has a value here may stay unsaid."""
 
     key: ClassVar[str]
     """Stored with resources; never changes."""
@@ -174,12 +184,16 @@ class Connector(Protocol):
     ends_at_target: ClassVar[bool]
     """Whether the target itself enforces `GrantSpec.ends_at`, so that an outage of ours can't
     prolong access."""
+    needs_subject_keys: ClassVar[bool] = False
+    """Whether a grant needs `GrantSpec.subject_keys`."""
+    per_request: ClassVar[bool] = False
+    """Whether each grant makes credentials of its own, and its end takes only these."""
+    is_told_the_end: ClassVar[bool] = False
+    """Whether the target wants to know of a later end before the one that it was told, by another
+    `grant`. One that `ends_at_target` is told in any case."""
     resource_fields: ClassVar[tuple[Field, ...]]
     entitlement_fields: ClassVar[tuple[Field, ...]]
-    """Every setting that `validate` knows.
-
-    What else a connector may say, about which grants share an access, is in `connectors.lease`.
-    """
+    """Every setting that `validate` knows."""
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The subject holds the entitlement at the target when this returns.
@@ -196,6 +210,22 @@ class Connector(Protocol):
         Raises: PermanentError, TransientError.
         """
         ...
+
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """What identifies the access at the target, whichever resource and entitlement lead to it.
+
+        Grants for which it is the same share that access: it is taken with the last of them.
+        Nothing of it may depend on the moment or the process: no secret, no network.
+
+        Raises: PermanentError, or what reading bad settings raises; then all that was pinned
+        counts.
+        """
+        return spec.everything()
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """Whether the secret's reference tells targets apart too: not where settings name them."""
+        del spec
+        return True
 
     def observe(
         self,

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from approvals.connectors import ssh_certificate_files as files
 from approvals.connectors import ssh_certificate_settings as settings
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -83,7 +84,7 @@ class _Target:
         return f"jit:{self.spec.request_id}:{generation}:{self.spec.subject_login}"
 
 
-class SshCertificate:
+class SshCertificate(Connector):
     """Signs short certificates of the subject's own key."""
 
     key: ClassVar[str] = "ssh_certificate"

@@ -102,4 +102,4 @@ class Accesses:
     @property
     def per_request(self) -> bool:
         """Return whether each grant makes credentials of its own, and its end takes only these."""
-        return bool(getattr(self._connector, "per_request", False))
+        return self._connector is not None and self._connector.per_request

@@ -277,7 +277,7 @@ def _with_records(
 def _grant(record: AccessRequest, ends_at: datetime, *, now: datetime) -> Receipt:
     connector, spec = _spec(record, now=now)
     spec = replace(spec, ends_at=ends_at)
-    if getattr(connector, "needs_subject_keys", False):
+    if connector.needs_subject_keys:
         spec = replace(spec, subject_keys=ssh_keys.lines(record.subject_id))
     receipt: Receipt = connector.grant(spec)
     return receipt

@@ -8,10 +8,19 @@ from datetime import datetime
 from typing import ClassVar
 
 from approvals.connectors import registry
-from approvals.connectors.protocol import Field, GrantSpec, Health, Held, Receipt, Settings, Step
+from approvals.connectors.protocol import (
+    Connector,
+    Field,
+    GrantSpec,
+    Health,
+    Held,
+    Receipt,
+    Settings,
+    Step,
+)
 
 
-class Nothing:
+class Nothing(Connector):
     """Every call succeeds at once."""
 
     key: ClassVar[str] = "bench"

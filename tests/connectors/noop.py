@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from approvals.connectors.protocol import (
+    Connector,
     Field,
     GrantSpec,
     Health,
@@ -28,7 +29,7 @@ from approvals.connectors.protocol import (
 )
 
 
-class Noop:
+class Noop(Connector):
     """Grants and revokes in `folder/journal.jsonl`, as `control` says."""
 
     key: ClassVar[str] = "noop"

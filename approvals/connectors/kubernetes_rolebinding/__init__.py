@@ -28,6 +28,7 @@ from approvals.connectors.kubernetes_rolebinding.cluster import (
 )
 from approvals.connectors.kubernetes_rolebinding.settings import Holding, Place
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -43,7 +44,7 @@ from approvals.connectors.protocol import (
 TRIES = 5  # when others write to the same binding at the same moment
 
 
-class KubernetesRoleBinding:
+class KubernetesRoleBinding(Connector):
     """Binds a role to a user, and takes every binding of that role from the user again."""
 
     key: ClassVar[str] = "kubernetes_rolebinding"
@@ -53,6 +54,20 @@ class KubernetesRoleBinding:
     ends_at_target: ClassVar[bool] = False
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
+
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """One user's role in one place of one cluster, which the kubeconfig may name instead."""
+        _, holding = settings.read(spec)
+        return {
+            "server": settings.spelled(spec.resource_settings.get("server") or ""),
+            "namespace": holding.namespace,
+            "role": [holding.kind, holding.role],
+            "username": holding.username,
+        }
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """Only where no setting names the cluster, so that the secret does."""
+        return not spec.resource_settings.get("server")
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The user has the role, through our binding.

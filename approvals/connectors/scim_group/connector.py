@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -54,7 +55,7 @@ _NOT_THAT_FORM = ("invalidPath", "invalidSyntax")  # RFC 7644 3.12
 _NO_TARGET = "noTarget"
 
 
-class ScimGroup:
+class ScimGroup(Connector):
     """Adds an existing user to a group, and takes them out."""
 
     key: ClassVar[str] = "scim_group"
@@ -62,7 +63,6 @@ class ScimGroup:
     glyph: ClassVar[str] = "SC"
     needs_secret: ClassVar[bool] = True
     ends_at_target: ClassVar[bool] = False
-    lease_by_secret: ClassVar[bool] = False
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
 
@@ -74,6 +74,11 @@ class ScimGroup:
             "group": spec.entitlement_settings["group_id"],
             "login": provider.user_name(spec.subject_login),
         }
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """The URL names the provider."""
+        del spec
+        return False
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The user is a member of the group.

@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any, ClassVar
 
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -36,7 +37,7 @@ MOST_PAGES = 1_000
 _LONGEST_CURSOR_CHARACTERS = 1_000
 
 
-class Webhook:
+class Webhook(Connector):
     """Asks a receiver of the operator's own to grant and revoke."""
 
     key: ClassVar[str] = "webhook"
@@ -47,6 +48,20 @@ class Webhook:
     is_told_the_end: ClassVar[bool] = True
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
+
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """One person's role at one receiver, however its address is written."""
+        endpoint = settings.Endpoint.read(spec.resource_settings)
+        return {
+            "receiver": [endpoint.host.lower(), endpoint.port, endpoint.target],
+            "role": spec.entitlement_settings["role"],
+            "login": spec.subject_login,
+        }
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """The URL names the receiver."""
+        del spec
+        return False
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The receiver has confirmed that the subject holds the role."""
