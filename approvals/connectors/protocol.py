@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 Settings = Mapping[str, Any]
@@ -72,13 +72,26 @@ class NotYet(TransientError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One thing that is asked of a target about a request, however often it is tried.
+
+    `key` is the same at each try and another one for whatever is asked anew, as when access that
+    came back is removed again; `asked_at` is when it was decided.
+    """
+
+    key: str
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GrantSpec:
     """All that a connector is told about one grant. `secret` is resolved, and hidden in `repr`.
 
     `ends_at` is when the access is due to end (aware), for targets that can enforce it themselves.
     `now` is the moment of the call by the portal's one clock, its database's: whether something is
     over is judged by that and by nothing else, since a host's clock may be wrong. It is given
-    whenever a target is called.
+    whenever a target is called. `duration` is given where the time begins with the target's
+    confirmation: `ends_at` is reckoned from `now` then, and moves from try to try.
     """
 
     request_id: str
@@ -90,7 +103,9 @@ class GrantSpec:
     entitlement_settings: Settings
     secret: str | None = field(default=None, repr=False)
     ends_at: datetime | None = None
+    duration: timedelta | None = None
     now: datetime | None = None
+    act: Act | None = None
     subject_keys: tuple[str, ...] = ()
     """The subject's public SSH keys, each one line of OpenSSH's format, newest first."""
 

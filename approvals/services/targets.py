@@ -44,7 +44,7 @@ class Answer(Protocol):
 
 
 Row = tuple[OutboxItem, AccessRequest]
-Action = Callable[[AccessRequest, datetime], Answer]
+Action = Callable[[AccessRequest, datetime, OutboxItem], Answer]
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ def call(rows: Sequence[Row], action: Action) -> Iterator[list[Done]]:
         return
     stopwatch = _Stopwatch(clock.now(), time.monotonic())
     if len(rows) == 1:
-        yield [(*rows[0], stopwatch.time(action, rows[0][1]))]
+        yield [(*rows[0], stopwatch.time(action, rows[0]))]
         return
     with ThreadPoolExecutor(min(CONCURRENCY, len(rows))) as pool:
-        calls = _Calls(rows, lambda record: pool.submit(_in_thread, stopwatch, action, record))
+        calls = _Calls(rows, lambda row: pool.submit(_in_thread, stopwatch, action, row))
         while calls.flying:
             if finished := calls.finished():
                 yield finished
@@ -111,11 +111,12 @@ class _Stopwatch:
     origin_at: datetime
     origin: float
 
-    def time(self, action: Action, record: AccessRequest) -> Outcome:
+    def time(self, action: Action, row: Row) -> Outcome:
+        item, record = row
         begun = time.monotonic()
         at = self.origin_at + timedelta(seconds=begun - self.origin)
         try:
-            receipt = action(record, at)
+            receipt = action(record, at, item)
         except Exception as refused:  # one that breaks must not lose the others of its batch
             permanent = bool(getattr(refused, "permanent", False))
             error = getattr(refused, "message", "")
@@ -139,9 +140,9 @@ class _Stopwatch:
         )
 
 
-def _in_thread(stopwatch: _Stopwatch, action: Action, record: AccessRequest) -> Outcome:
+def _in_thread(stopwatch: _Stopwatch, action: Action, row: Row) -> Outcome:
     try:
-        return stopwatch.time(action, record)
+        return stopwatch.time(action, row)
     finally:
         connections.close_all()
 
@@ -149,9 +150,7 @@ def _in_thread(stopwatch: _Stopwatch, action: Action, record: AccessRequest) -> 
 class _Calls:
     """The calls of one batch: those in flight, and those that wait for their resource's turn."""
 
-    def __init__(
-        self, rows: Sequence[Row], submit: Callable[[AccessRequest], Future[Outcome]]
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], submit: Callable[[Row], Future[Outcome]]) -> None:
         self._submit = submit
         self._waiting: dict[str, deque[Row]] = defaultdict(deque)
         self._renewed = time.monotonic()
@@ -165,7 +164,7 @@ class _Calls:
     def _launch(self, resource: str) -> None:
         if self._waiting[resource]:
             row = self._waiting[resource].popleft()
-            self.flying[self._submit(row[1])] = row
+            self.flying[self._submit(row)] = row
 
     def finished(self) -> list[Done]:
         """Return what has finished within moments, and start what may follow it."""

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
 import time_machine
 
 from approvals.connectors.protocol import (
+    Act,
     Connector,
     GrantSpec,
     Held,
@@ -48,7 +50,8 @@ class Bench:
     """Whatever would betray the secret."""
 
     def spec(self, **changes: Any) -> GrantSpec:
-        """alice's grant."""
+        """alice's grant; one that differs in anything is another act."""
+        act = sha256(repr(sorted(changes.items())).encode()).hexdigest()[:8]
         spec = GrantSpec(
             now=now(),
             request_id="0199-contract",
@@ -60,6 +63,7 @@ class Bench:
             entitlement_settings=self.entitlement_settings,
             secret=self.secret,
             ends_at=datetime(2031, 1, 1, tzinfo=UTC),
+            act=Act(key=act, asked_at=datetime(2030, 1, 1, tzinfo=UTC)),
         )
         return replace(spec, **changes)
 
@@ -122,10 +126,11 @@ class ConnectorContract:
         assert bench.connector.revoke(gone).detail["granted"] is False
 
     def test_it_can_be_granted_again(self, bench: Bench) -> None:
-        for _ in range(2):
-            bench.connector.grant(bench.spec())
+        for number in range(2):
+            spec = bench.spec(act=Act(key=str(number), asked_at=now()))
+            bench.connector.grant(spec)
             assert bench.holds()
-            bench.connector.revoke(bench.spec())
+            bench.connector.revoke(spec)
             assert not bench.holds()
 
     def test_concurrent_deliveries_end_in_one_state(self, bench: Bench) -> None:

@@ -139,7 +139,13 @@ def _ask(spec: GrantSpec, *, action: str) -> Receipt:
     if errors:
         raise PermanentError(" ".join(errors))
     role = spec.entitlement_settings["role"]
-    key = message.idempotency_key(request_id=spec.request_id, action=action)
+    act, ends = spec.act, _ends(spec) if action == "grant" else {}
+    key = message.idempotency_key(
+        request_id=spec.request_id,
+        action=action,
+        act=act.key if act else "",
+        end=spec.ends_at if ends.get("ends_at") else None,
+    )
     conversation = Conversation(
         resource=spec.resource_settings, secret=spec.secret, now=spec.moment()
     )
@@ -152,8 +158,9 @@ def _ask(spec: GrantSpec, *, action: str) -> Receipt:
             "resource": spec.resource,
             "entitlement": spec.entitlement,
             "role": role,
-            "ends_at": spec.ends_at.isoformat() if spec.ends_at else None,
+            **ends,
         },
+        asked_at=act.asked_at if act else None,
     )
     detail: dict[str, Any] = {
         "granted": action == "grant",
@@ -163,6 +170,17 @@ def _ask(spec: GrantSpec, *, action: str) -> Receipt:
         **_said(answer, conversation),
     }
     return Receipt(detail=detail, sessions_closed=_sessions_closed(answer))
+
+
+def _ends(spec: GrantSpec) -> dict[str, Any]:
+    """When the access ends: how long after the confirmation, or at which moment; never both.
+
+    A moment that moved from try to try would be another body under the same key.
+    """
+    if spec.duration is not None:
+        return {"ends_at": None, "duration_seconds": int(spec.duration.total_seconds())}
+    ends_at = spec.ends_at.isoformat() if spec.ends_at else None
+    return {"ends_at": ends_at, "duration_seconds": None}
 
 
 def _said(answer: Confirmed, conversation: Conversation) -> dict[str, Any]:

@@ -72,13 +72,17 @@ class Conversation:
             context=self._endpoint.context(),
         )
 
-    def ask(self, *, event: str, key: str, data: Mapping[str, Any]) -> Confirmed:
+    def ask(
+        self, *, event: str, key: str, data: Mapping[str, Any], asked_at: datetime | None = None
+    ) -> Confirmed:
         """Send `event`, and return when the receiver has confirmed it.
+
+        The signature is of this moment; the event itself is of `asked_at`, if that is given.
 
         Raises: PermanentError, TransientError, NotYet.
         """
         sent_at = self._now()
-        body = message.body_of(event=event, sent_at=sent_at, data=data)
+        body = message.body_of(event=event, asked_at=asked_at or sent_at, data=data)
         answer = self._send("POST", self._endpoint.target, key=key, body=body, sent_at=sent_at)
         if answer.status != 202:
             return Confirmed(said=self._confirmed(answer), polls=0)
