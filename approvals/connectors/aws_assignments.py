@@ -12,7 +12,7 @@ from time import sleep
 from typing import Any
 
 from approvals.connectors.aws_client import Aws, Missing
-from approvals.connectors.protocol import ConnectorError, PermanentError, TransientError
+from approvals.connectors.protocol import ConnectorError, NotYet, PermanentError, TransientError
 
 POLLS_SECONDS = (0.1, 0.2, 0.4, 0.8, 0.8)
 """The waits between two looks at an assignment that AWS is still working on."""
@@ -117,7 +117,7 @@ def delete(target: Target, *, user_id: str) -> bool:
 def _finished(
     target: Target, *, status: dict[str, Any], look: Callable[..., Any], word: str
 ) -> None:
-    """Wait, bounded, until AWS has done it. Raises: PermanentError, TransientError."""
+    """Wait, bounded, until AWS has done it. Raises: PermanentError, TransientError, NotYet."""
     for seconds in (0.0, *POLLS_SECONDS):
         if status.get("Status") not in (None, "IN_PROGRESS"):
             break
@@ -136,7 +136,7 @@ def _finished(
         reason = target.aws.say(str(status.get("FailureReason", "without a reason"))).rstrip(".")
         kind = TransientError if _AWS_TROUBLE.search(reason) else PermanentError
         raise kind(f"AWS failed at the {word.lower()} of the assignment: {reason}.")
-    raise TransientError(
+    raise NotYet(
         f"AWS is still working on the {word.lower()} of the assignment: it is looked at again."
     )
 

@@ -36,6 +36,7 @@ from approvals.connectors import secrets
 from approvals.connectors.protocol import (
     ConnectorError,
     Field,
+    NotYet,
     PermanentError,
     Settings,
     TransientError,
@@ -78,10 +79,10 @@ _KEY_NAMES = {
 _CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _DESCRIPTIONS = create_loader()
 """What services there are, read from the library's files once; holds nothing of any call."""
+_CONTENDED_CODES = frozenset({"ConcurrentModification", "ConflictException"})
+"""Somebody else is changing the same thing."""
 _TRANSIENT_CODES = frozenset(
     {
-        "ConcurrentModification",
-        "ConflictException",
         "InternalError",
         "InternalFailure",
         "InternalServerException",
@@ -106,6 +107,9 @@ _CREDENTIAL_CODES = frozenset(
         "UnrecognizedClientException",
     }
 )
+_CLOCK_CODES = frozenset({"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"})
+_BY_OUR_CLOCK = re.compile(r"Signature (expired|not yet current)")
+"""The library signs requests with the host's time: the one thing that its clock decides."""
 _DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 MISSING_CODES = frozenset({"NoSuchEntity", "ResourceNotFoundException"})
 
@@ -206,8 +210,15 @@ class Aws:
         said = self.say(f"{code}: {told.get('Message', '')}").rstrip(". ")
         if code in MISSING_CODES:
             return Missing(f"AWS does not know what {what} names ({said}).")
+        if code in _CONTENDED_CODES:
+            return NotYet(f"AWS could not do {what} now ({said}).")
         if code in _TRANSIENT_CODES or status in (429, 500, 502, 503, 504):
             return TransientError(f"AWS could not do {what} now ({said}).")
+        if code in _CLOCK_CODES or _BY_OUR_CLOCK.search(said):
+            return TransientError(
+                f"AWS refused {what} for the time that it is signed with ({said}): set this host's "
+                "clock. It is tried again."
+            )
         if code in _CREDENTIAL_CODES:
             return PermanentError(
                 f"AWS refused the portal's credentials ({said}): put a valid access key into the "

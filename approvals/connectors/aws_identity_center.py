@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from approvals.connectors import aws_assignments, aws_client
 from approvals.connectors.aws_assignments import PAGE, Target, pages
 from approvals.connectors.aws_client import Aws, Missing
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -49,7 +51,7 @@ _PERMISSION_SET = re.compile(
 _ACCOUNT = re.compile(r"[0-9]{12}")
 
 
-class IdentityCenter:
+class IdentityCenter(Connector):
     """Assigns a permission set in an account to a user of Identity Center."""
 
     key: ClassVar[str] = "aws_identity_center"
@@ -94,13 +96,27 @@ class IdentityCenter:
         ),
     )
 
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """One person's assignment of one permission set in one account of one instance."""
+        return {
+            "instance": spec.resource_settings["instance_arn"],
+            "account": spec.entitlement_settings["account_id"],
+            "permission_set": spec.entitlement_settings["permission_set_arn"],
+            "login": spec.subject_login,
+        }
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """The ARN names the instance, whosever credentials are used."""
+        del spec
+        return False
+
     def grant(self, spec: GrantSpec) -> Receipt:
         """The user has the assignment, and AWS has provisioned it.
 
         `pre_existing`: it was there when we came, by somebody else or by an earlier attempt of
         this grant whose answer was lost.
 
-        Raises: TransientError also while AWS is still working on it.
+        Raises: NotYet also while AWS is still working on it.
         """
         target = _target(spec)
         name = _name(spec)
@@ -123,7 +139,7 @@ class IdentityCenter:
         An assignment through a group is not ours to take: `still_held_through` names the groups.
         `sessions_live_on` is how long a session that is open may last (ISO 8601), from AWS.
 
-        Raises: TransientError also while AWS is still working on it.
+        Raises: NotYet also while AWS is still working on it.
         """
         target = _target(spec)
         name = _name(spec)
@@ -148,6 +164,7 @@ class IdentityCenter:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The users with an assignment of their own, not those who have it through a group.
 
@@ -187,7 +204,7 @@ class IdentityCenter:
         )
         return sorted({Held(names[user], key) for user, key in found if user in names})
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether AWS lets us see the instance, and users in its identity store."""
         started = perf_counter()
         errors = self.validate(resource_settings=resource_settings, entitlement_settings=None)

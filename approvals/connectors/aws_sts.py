@@ -20,17 +20,18 @@ from typing import Any, ClassVar
 from approvals.connectors import aws_client, aws_revocation
 from approvals.connectors.aws_client import Aws
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
     Handover,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
     Step,
-    TransientError,
 )
 
 SHORTEST_SECONDS = 900
@@ -97,7 +98,7 @@ class _Target:
         return min(self.spec.ends_at or latest, latest)
 
 
-class StsSession:
+class StsSession(Connector):
     """Hands over credentials of a role that expire by themselves."""
 
     key: ClassVar[str] = "aws_sts"
@@ -193,20 +194,21 @@ class StsSession:
         At its end that is so by itself. Before, the role gets a policy that denies this session, if
         `revoke_by_policy` permits it; IAM needs some seconds to apply it everywhere.
 
-        Raises: TransientError before the end where nothing can end the session early.
+        Raises: NotYet before the end where nothing can end the session early.
         """
         target = _Target.read(spec)
-        now = datetime.now(UTC)
+        now = spec.moment()
         detail: dict[str, Any] = {**target.facts(), "granted": False}
         if spec.ends_at is not None and spec.ends_at <= now:
             detail["ended_by"] = "expiry"
             return Receipt(detail=detail)
         until = target.until(now)
         if not target.by_policy:
-            raise TransientError(
+            raise NotYet(
                 f"The session stays good until {until:%Y-%m-%d %H:%M:%S} UTC: STS can't take "
                 'credentials back. Set "revoke_by_policy" for the resource to end sessions early, '
-                "or deny them at the role."
+                "or deny them at the role.",
+                until=until,
             )
         aws = Aws(spec.resource_settings, spec.secret)
         detail |= aws_revocation.deny(
@@ -220,6 +222,7 @@ class StsSession:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """Raise PermanentError: AWS keeps no list of sessions, and an empty one would be a lie."""
         del secret
@@ -234,7 +237,7 @@ class StsSession:
             "has each AssumeRole by its session name."
         )
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether AWS knows the portal's own account there."""
         started = perf_counter()
         errors = self.validate(resource_settings=resource_settings, entitlement_settings=None)
@@ -288,7 +291,7 @@ def _entitlement_errors(settings: Settings) -> list[str]:
         errors.append('Set "role_arn" to arn:aws:iam::123456789012:role/name.')
     if settings.get("session_policy"):
         try:
-            _policy(settings["session_policy"], ends_at=datetime.now(UTC))
+            _policy(settings["session_policy"], ends_at=_SOME_MOMENT)
         except ValueError as error:
             errors.append(f'"session_policy" {error}.')
     external_id = settings.get("external_id")
@@ -308,7 +311,7 @@ def _seconds_left(spec: GrantSpec) -> int:
     """Return the whole seconds until the end. Raises: PermanentError."""
     if spec.ends_at is None:
         raise PermanentError("A role session needs an end, and this grant names none.")
-    seconds = int((spec.ends_at - datetime.now(UTC)).total_seconds())
+    seconds = int((spec.ends_at - spec.moment()).total_seconds())
     if seconds <= 0:
         raise PermanentError("The grant is over: a session would be of no use.")
     return seconds
@@ -389,6 +392,8 @@ def _policy(written: object, *, ends_at: datetime | None) -> str:
     return text
 
 
+_SOME_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+"""They are all written with equally many characters."""
 _EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 CONNECTORS = (StsSession(),)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar, Protocol
 
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -77,7 +79,7 @@ def use(store: Store | None) -> None:
     _handed_in[:] = [] if store is None else [store]
 
 
-class PortalGroup:
+class PortalGroup(Connector):
     """Membership of a directory group of this portal."""
 
     key: ClassVar[str] = "portal"
@@ -85,7 +87,6 @@ class PortalGroup:
     glyph: ClassVar[str] = "JP"
     needs_secret: ClassVar[bool] = False
     ends_at_target: ClassVar[bool] = False
-    lease_by_secret: ClassVar[bool] = False
     resource_fields: ClassVar[tuple[Field, ...]] = ()
     entitlement_fields: ClassVar[tuple[Field, ...]] = (
         Field(
@@ -99,6 +100,11 @@ class PortalGroup:
     def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
         """Whichever resource and entitlement name the group, it is one membership."""
         return {"group": spec.entitlement_settings["group"], "login": spec.subject_login}
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """There is one directory here, and no secret."""
+        del spec
+        return False
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The subject is a member. `pre_existing` says that it was standing and will stay."""
@@ -149,6 +155,7 @@ class PortalGroup:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The members of each entitlement's group; a group that is gone has none."""
         held: list[Held] = []
@@ -162,7 +169,7 @@ class PortalGroup:
             held.extend(Held(login, key) for login in members)
         return sorted(held)
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the services have handed in the directory, and it answers."""
         started = perf_counter()
         try:

@@ -18,7 +18,7 @@ from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import class_row
 
 from approvals.connectors.postgres_session import Session
-from approvals.connectors.protocol import PermanentError, TransientError
+from approvals.connectors.protocol import NotYet, PermanentError, TransientError
 
 CLOSE_WITHIN_SECONDS = 10.0
 _LOOK_EVERY_SECONDS = 0.025
@@ -212,7 +212,7 @@ def close_sessions(connection: Session, *, login: Role) -> int:
 
     Returns how many were told to end. Sessions that begin later are left alone.
 
-    Raises: PermanentError when we may not; TransientError when some are left after 10 s.
+    Raises: PermanentError when we may not; NotYet when some are left after 10 s.
     """
     row = connection.execute("SELECT pg_catalog.clock_timestamp()").fetchone()
     began_before = row[0] if row else None
@@ -238,7 +238,7 @@ def close_sessions(connection: Session, *, login: Role) -> int:
         if not pids and spent >= _SETTLE_SECONDS:
             return len(told)
         if spent > CLOSE_WITHIN_SECONDS:
-            raise TransientError(
+            raise NotYet(
                 f'The role was taken, but {len(pids)} sessions of "{login.name}" did not end '
                 f"within {CLOSE_WITHIN_SECONDS:.0f} s. It is tried again."
             )

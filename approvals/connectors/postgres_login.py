@@ -30,6 +30,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -48,6 +49,7 @@ from approvals.connectors.postgres_session import (
     session,
 )
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -63,7 +65,7 @@ from approvals.connectors.protocol import (
 PASSWORD_BYTES = 24  # of entropy
 
 
-class PostgresLogin:
+class PostgresLogin(Connector):
     """Mints a login with an end of its own, and drops it with everything that hangs on it."""
 
     key: ClassVar[str] = "postgres_login"
@@ -177,6 +179,7 @@ class PostgresLogin:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """Whose minted logins are there for each entitlement's role, expired ones included.
 
@@ -195,7 +198,7 @@ class PostgresLogin:
             Held(subject, key) for subject, role in pairs for key in keys_by_role.get(role, ())
         )
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the server answers, can be written to, and lets us mint and close."""
         started = perf_counter()
         errors = self.validate(resource_settings=resource_settings, entitlement_settings=None)

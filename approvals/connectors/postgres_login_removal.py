@@ -16,7 +16,7 @@ import psycopg
 from approvals.connectors import postgres_catalog as catalog
 from approvals.connectors import postgres_login_catalog as logins
 from approvals.connectors.postgres_session import Session, session
-from approvals.connectors.protocol import PermanentError, TransientError
+from approvals.connectors.protocol import NotYet, PermanentError
 
 REMOVE_WITHIN_SECONDS = 6.0
 
@@ -51,7 +51,7 @@ def remove(connection: Session, *, one: logins.Minted, dsn: str | None) -> list[
 
     Returns a sentence when it owns objects, or hangs on something that we may not change.
 
-    Raises: TransientError when there was not enough time.
+    Raises: NotYet when there was not enough time.
     """
     login = one.login
     try:
@@ -83,7 +83,7 @@ def _remove(connection: Session, *, one: logins.Minted, dsn: str | None) -> None
     started = time.monotonic()
     for database in logins.databases_with_privileges(connection, login=login):
         if time.monotonic() - started > REMOVE_WITHIN_SECONDS:
-            raise TransientError(
+            raise NotYet(
                 f'"{login.name}" is locked out; it has privileges in many databases, and not '
                 "all are removed yet. It is tried again."
             )

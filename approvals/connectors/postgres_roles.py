@@ -4,20 +4,9 @@ The secret is the connection string of jitportal's own login at the target. It n
 superuser: it needs each role WITH ADMIN OPTION, and `pg_signal_backend` to close sessions;
 `pg_read_all_stats` lets it tell a session that just began from one that held the role.
 
-Resource settings (all optional):
-
-- `database`: where to connect, and what "how to connect" shows; else the connection string's.
-- `terminate`: `"always"` (default) or `"never"`. PostgreSQL checks inherited rights anew with each
-  statement, but a session that did SET ROLE stays that role until it ends. So at the end of a grant
-  every session of the login at the whole server is closed. That cuts work that the person does
-  there under *another* live grant too: the person reconnects and goes on. `"never"` leaves
-  sessions, and with them a SET ROLE, alive for as long as the client likes.
-
-Entitlement settings:
-
-- `role`: the role that is granted, exactly as PostgreSQL spells it.
-- `allow_privileged` (false): permits a role that is, or leads to, a superuser, a predefined `pg_*`
-  role, one with CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS, or one that can log in itself.
+PostgreSQL checks inherited rights anew with each statement, but a session that did SET ROLE stays
+that role until it ends. So at the end of a grant every session of the login at the whole server is
+closed, unless `terminate` says never. docs/connectors.md has every setting.
 
 What it can't see: rights that the subject gave away or took while holding the role. A role that
 owns tables lets its members grant those to themselves for good, so the receipt says when the role
@@ -30,6 +19,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -46,6 +36,7 @@ from approvals.connectors.postgres_session import (
     session,
 )
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -59,7 +50,7 @@ from approvals.connectors.protocol import (
 
 LONGEST_NAME_BYTES = 63  # PostgreSQL cuts a longer identifier silently, to another role's name
 
-_RESOURCE_KEYS = ("database", "terminate")
+_RESOURCE_KEYS = ("database", "terminate", "server")
 _ENTITLEMENT_KEYS = ("role", "allow_privileged")
 _TERMINATE = ("always", "never")
 
@@ -94,7 +85,7 @@ class _Target:
         )
 
 
-class PostgresRole:
+class PostgresRole(Connector):
     """Grants a role to an existing login, revokes it, and closes the login's sessions."""
 
     key: ClassVar[str] = "postgres_role"
@@ -110,6 +101,12 @@ class PostgresRole:
             help="Whether open sessions of the login are closed at the end.",
             choices=_TERMINATE,
         ),
+        Field(
+            name="server",
+            label="Server",
+            help="What the server is called, the same at each resource that leads to it by a "
+            "secret of its own.",
+        ),
     )
     entitlement_fields: ClassVar[tuple[Field, ...]] = (
         Field(name="role", label="Role", help="The role that is granted.", required=True),
@@ -123,7 +120,13 @@ class PostgresRole:
 
     def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
         """Membership holds for the whole server, whichever database the resource names."""
-        return {"role": spec.entitlement_settings["role"], "login": spec.subject_login}
+        access = {"role": spec.entitlement_settings["role"], "login": spec.subject_login}
+        server = spec.resource_settings.get("server")
+        return access | {"server": server.strip().lower()} if server else access
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """Only where no setting names the server, so that the secret does."""
+        return not spec.resource_settings.get("server")
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The login is a member of the role.
@@ -213,6 +216,7 @@ class PostgresRole:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The direct members of each entitlement's role: logins, and disabled ones too.
 
@@ -231,7 +235,7 @@ class PostgresRole:
             pairs = catalog.direct_members(connection, roles=sorted(keys_by_role))
         return sorted(Held(login, key) for login, role in pairs for key in keys_by_role[role])
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the server answers, can be written to, and lets us close sessions."""
         started = perf_counter()
         errors = self.validate(resource_settings=resource_settings, entitlement_settings=None)
@@ -280,6 +284,9 @@ class PostgresRole:
             errors += _name_errors('"database"', resource_settings["database"])
         if resource_settings.get("terminate", "always") not in _TERMINATE:
             errors.append('Set "terminate" to "always" or "never".')
+        server = resource_settings.get("server") or "any"
+        if not isinstance(server, str) or not server.strip() or not server.isprintable():
+            errors.append('Set "server" to a name on one line, or leave it.')
         if entitlement_settings is None:
             return errors
         errors += _unknown(entitlement_settings, _ENTITLEMENT_KEYS)

@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from approvals.connectors.protocol import (
     ConnectorError,
+    NotYet,
     PermanentError,
     TransientError,
 )
@@ -60,8 +61,11 @@ _REFUSED_FOR_GOOD = re.compile(
 
 # Classes: 08 connection, 40 rollback, 53 out of resources, 57 operator intervention, 58 system
 # error, XX internal ("tuple concurrently updated" is one). Source: PostgreSQL manual, appendix A.
-_PASSING_CLASSES = ("08", "40", "53", "57", "58", "XX")
-_PASSING_STATES = ("55P03", "25006", "23505")
+_PASSING_CLASSES = ("08", "53", "57", "58", "XX")
+_PASSING_STATES = ("25006",)
+# Others hold or change the very thing that is wanted: no word about the rest of the server.
+_CONTENDED_CLASSES = ("40",)
+_CONTENDED_STATES = ("55P03", "23505")
 
 
 def parameters(*, dsn: str | None, database: str | None) -> dict[str, Any]:
@@ -138,6 +142,8 @@ def statement_error(error: psycopg.Error, *, secret: str | None) -> ConnectorErr
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return TransientError(f"The connection to PostgreSQL broke: {said}. It is tried again.")
         return PermanentError(f"PostgreSQL's driver refused: {said}.")
+    if state[:2] in _CONTENDED_CLASSES or state in _CONTENDED_STATES:
+        return NotYet(f"PostgreSQL could not do it now: {said} [{state}].")
     if state[:2] in _PASSING_CLASSES or state in _PASSING_STATES:
         return TransientError(f"PostgreSQL could not do it now: {said} [{state}].")
     if state == "42501":

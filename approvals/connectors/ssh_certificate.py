@@ -19,17 +19,18 @@ from typing import Any, ClassVar
 from approvals.connectors import ssh_certificate_files as files
 from approvals.connectors import ssh_certificate_settings as settings
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
     Handover,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
     Step,
-    TransientError,
 )
 from approvals.connectors.ssh_certificate_signing import Authority, SubjectKey
 
@@ -83,7 +84,7 @@ class _Target:
         return f"jit:{self.spec.request_id}:{generation}:{self.spec.subject_login}"
 
 
-class SshCertificate:
+class SshCertificate(Connector):
     """Signs short certificates of the subject's own key."""
 
     key: ClassVar[str] = "ssh_certificate"
@@ -111,7 +112,7 @@ class SshCertificate:
                 "Settings → SSH keys, and ask again."
             )
         key = SubjectKey.read(spec.subject_keys[0])
-        now = datetime.now(UTC)
+        now = spec.moment()
         ends_at = _end(spec, now=now)
         authority = Authority.read(spec.secret)
         issued = target.issued(authority, ends_at=ends_at)
@@ -147,14 +148,14 @@ class SshCertificate:
         be behind): sshd refuses them as soon as its own copy of the list is this one. Without it,
         a certificate ends by its own time alone.
 
-        Raises: TransientError before that time where no list is kept.
+        Raises: NotYet before that time where no list is kept.
         """
         target = _Target.read(spec)
-        now = datetime.now(UTC)
+        now = spec.moment()
         expired = spec.ends_at is not None and spec.ends_at <= now
         if target.krl_file is None:
             if not expired:
-                raise TransientError(_stays_good(spec))
+                raise NotYet(_stays_good(spec), until=spec.ends_at)
             return Receipt(
                 detail={"granted": False, "ended_by": "expiry", "request": spec.request_id}
             )
@@ -185,6 +186,7 @@ class SshCertificate:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """Who has a certificate that is good now, from the file beside the revocation list.
 
@@ -208,12 +210,12 @@ class SshCertificate:
                 'Certificates are kept at no server: set "krl_file" for the resource, and those '
                 "that are issued from then on can be observed."
             )
-        live = files.read(Path(krl_file)).live(now=datetime.now(UTC))
+        live = files.read(Path(krl_file)).live(now=now)
         return sorted(
             {Held(entry.login, key) for entry in live for key in keys_by_right.get(entry.right, ())}
         )
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the authority's key can be read, and the revocation list be written."""
         started = perf_counter()
         errors = settings.resource_errors(resource_settings)

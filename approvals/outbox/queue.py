@@ -168,13 +168,22 @@ def done(items: Iterable[OutboxItem]) -> None:
 
 
 def failed(
-    item: OutboxItem, *, error: str, now: datetime, most_seconds: float = BACKOFF_MOST_SECONDS
+    item: OutboxItem,
+    *,
+    error: str,
+    now: datetime,
+    most_seconds: float = BACKOFF_MOST_SECONDS,
+    retry_at: datetime | None = None,
 ) -> OutboxItem:
     """Give an item back for a later try: after 1, 2, 4, … seconds, at most `most_seconds`.
 
-    `FAILED_AT` reckons the other way round.
+    `FAILED_AT` reckons the other way round. A `retry_at` that lies ahead is when it is worth one:
+    then, and no later than `most_seconds`.
     """
-    delay = min(most_seconds, math.pow(2, min(item.attempts - 1, 20)))
+    delay = math.pow(2, min(item.attempts - 1, 20))
+    if retry_at is not None and retry_at > now:
+        delay = (retry_at - now).total_seconds()
+    delay = min(most_seconds, delay)
     item.not_before = now + timedelta(seconds=delay)
     item.leased_until = None
     item.first_failed_at = item.first_failed_at or now

@@ -16,14 +16,10 @@ def call(rows: Sequence[targets.Row], action: targets.Action) -> Iterator[list[t
     for done in targets.call(rows, action):
         now = clock.now()
         tried = [row for row in done if row[2].tried]
-        failed = {
-            item.target: outcome.error
-            for item, _, outcome in tried
-            if outcome.error and not outcome.permanent
-        }
+        failed = {item.target: outcome.error for item, _, outcome in tried if not outcome.answered}
         circuits.note(
             failed=failed,
-            worked={item.target for item, _, o in tried if not o.error or o.permanent},
+            worked={item.target for item, _, outcome in tried if outcome.answered},
             now=now,
         )
         for item, _, outcome in done:

@@ -30,5 +30,5 @@ def pinned(
     return target | {
         "lease": lease.key(connector, spec, secret_reference=target["secret"]),
         "knows_its_end": connector is not None
-        and (connector.ends_at_target or getattr(connector, "is_told_the_end", False)),
+        and (connector.ends_at_target or connector.is_told_the_end),
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -28,7 +29,7 @@ class Sight:
     permanent: bool = False
 
 
-def look(resource: Resource, entitlements: Iterable[Entitlement]) -> Sight:
+def look(resource: Resource, entitlements: Iterable[Entitlement], *, now: datetime) -> Sight:
     """Return who holds which of the entitlements at the target now. Never raises for its sake.
 
     Within the time that every connector keeps to (its own bound, about a minute at most).
@@ -50,6 +51,7 @@ def look(resource: Resource, entitlements: Iterable[Entitlement]) -> Sight:
             resource_settings=resource.settings,
             secret=secrets.resolve(resource.secret) if resource.secret else None,
             entitlements=wanted,
+            now=now,
         )
     except ConnectorError as error:
         return Sight(left_out=left_out, error=error.message, permanent=error.permanent)
@@ -100,4 +102,4 @@ class Accesses:
     @property
     def per_request(self) -> bool:
         """Return whether each grant makes credentials of its own, and its end takes only these."""
-        return bool(getattr(self._connector, "per_request", False))
+        return self._connector is not None and self._connector.per_request

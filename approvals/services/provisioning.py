@@ -14,7 +14,7 @@ import structlog
 from django.db import transaction
 
 from approvals.connectors import registry, secrets
-from approvals.connectors.protocol import ConnectorError, GrantSpec, Health, Receipt, Step
+from approvals.connectors.protocol import Act, ConnectorError, GrantSpec, Health, Receipt, Step
 from approvals.domain.refusals import NotFound
 from approvals.domain.states import EndReason, State
 from approvals.models import AccessRequest, GrantEvent, OutboxItem, Resource
@@ -108,7 +108,7 @@ def _applied(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) 
 
 def give_back(item: OutboxItem, outcome: targets.Outcome, *, now: datetime) -> None:
     """Have it tried again later; removals of the same access don't wait for that."""
-    queue.failed(item, error=outcome.error, now=now)
+    queue.failed(item, error=outcome.error, now=now, retry_at=outcome.retry_at)
     grants.let_pass([item.key])
 
 
@@ -178,15 +178,6 @@ def with_records(
     return [(item, records.get(keys[item.pk])) for item in items]
 
 
-def _grant(record: AccessRequest, ends_at: datetime) -> Receipt:
-    connector, spec = _spec(record)
-    spec = replace(spec, ends_at=ends_at)
-    if getattr(connector, "needs_subject_keys", False):
-        spec = replace(spec, subject_keys=ssh_keys.lines(record.subject_id))
-    receipt: Receipt = connector.grant(spec)
-    return receipt
-
-
 def _granting(rows: Sequence[tuple[OutboxItem, AccessRequest]]) -> targets.Action:
     """Return how to make these accesses, each until the last end of all who hold the same.
 
@@ -198,7 +189,7 @@ def _granting(rows: Sequence[tuple[OutboxItem, AccessRequest]]) -> targets.Actio
     )
     others = leases.covers(row for row in records if row.target.get("knows_its_end"))
 
-    def grant(record: AccessRequest, now: datetime) -> Receipt:
+    def grant(record: AccessRequest, now: datetime, item: OutboxItem) -> Receipt:
         original = originals.get(record.extends) if record.extends else None
         begins_at = now
         if original is not None and original.state == State.ACTIVE and original.ends_at:
@@ -206,14 +197,20 @@ def _granting(rows: Sequence[tuple[OutboxItem, AccessRequest]]) -> targets.Actio
         ends_at = record.ends_at or begins_at + record.duration
         if record.request_id in others:
             ends_at = max(ends_at, others[record.request_id].ends_at)
-        return _grant(record, ends_at)
+        connector, spec = _spec(record, now=now, item=item)
+        begins_now = record.ends_at is None and ends_at == now + record.duration
+        spec = replace(spec, ends_at=ends_at, duration=record.duration if begins_now else None)
+        if connector.needs_subject_keys:
+            spec = replace(spec, subject_keys=ssh_keys.lines(record.subject_id))
+        receipt: Receipt = connector.grant(spec)
+        return receipt
 
     return grant
 
 
-def revoke(record: AccessRequest, now: datetime) -> Receipt:
+def revoke(record: AccessRequest, now: datetime, item: OutboxItem) -> Receipt:
     """Have the target remove an access; return what it confirmed. Raises: ConnectorError."""
-    connector, spec = _spec(record, now=now)
+    connector, spec = _spec(record, now=now, item=item)
     receipt: Receipt = connector.revoke(spec)
     if connector.ends_at_target and record.end_reason == EndReason.TIME:
         # The target has refused new use since the end, whenever it was asked to remove it.
@@ -221,9 +218,12 @@ def revoke(record: AccessRequest, now: datetime) -> Receipt:
     return receipt
 
 
-def _spec(record: AccessRequest, *, now: datetime | None = None) -> tuple[Any, GrantSpec]:
+def _spec(
+    record: AccessRequest, *, now: datetime | None = None, item: OutboxItem | None = None
+) -> tuple[Any, GrantSpec]:
     """Return the connector and the spec of what was approved; the secret is resolved now.
 
+    `now` is the database's clock and `item` what is worked on: given whenever the target is called.
     Before activation the end is reckoned from `now`. Raises: ConnectorError.
     """
     target = record.target
@@ -237,6 +237,8 @@ def _spec(record: AccessRequest, *, now: datetime | None = None) -> tuple[Any, G
         entitlement_settings=target["entitlement_settings"],
         secret=secrets.resolve(target["secret"]) if target["secret"] else None,
         ends_at=record.ends_at or (now + record.duration if now else None),
+        now=now,
+        act=Act(key=str(item.pk), asked_at=item.created_at) if item else None,
     )
 
 
@@ -297,4 +299,4 @@ def check(resource: Resource) -> Health:
         secret = secrets.resolve(resource.secret) if resource.secret else None
     except ConnectorError as error:
         return Health(ok=False, message=error.message)
-    return connector.check(resource_settings=resource.settings, secret=secret)
+    return connector.check(resource_settings=resource.settings, secret=secret, now=clock.now())

@@ -64,7 +64,7 @@ def observe(*, resource_id: int) -> bool:
         began = clock.now()
         _began(resource, now=began)
         entitlements = reads.entitlements(resource)
-        sight = observing.look(resource, entitlements)
+        sight = observing.look(resource, entitlements, now=began)
         _look_done(resource, entitlements, sight, busy=before, began=began)
         return True
 

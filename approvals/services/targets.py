@@ -43,12 +43,16 @@ class Answer(Protocol):
 
 
 Row = tuple[OutboxItem, AccessRequest]
-Action = Callable[[AccessRequest, datetime], Answer]
+Action = Callable[[AccessRequest, datetime, OutboxItem], Answer]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one call: a receipt, or an error that is permanent or may pass."""
+    """What came of one call: a receipt, or an error that is permanent or may pass.
+
+    `answered` says that the target works: an error is this access's own. `retry_at` is when it is
+    worth another try, where the target said so.
+    """
 
     started_at: datetime
     seconds: float
@@ -56,6 +60,8 @@ class Outcome:
     sessions_closed: int = 0
     error: str = ""
     permanent: bool = False
+    answered: bool = True
+    retry_at: datetime | None = None
     handover: Sequence[handovers.Given] = field(default=(), repr=False)
     tried: bool = True
 
@@ -79,17 +85,18 @@ def call(rows: Sequence[Row], action: Action) -> Iterator[list[Done]]:
     """Call the targets of `rows`; yield what is finished as it finishes.
 
     A resource gets a few calls at a time. Once it fails for now, its other rows are given back
-    untried. Whoever claimed the items holds them meanwhile (`outbox.holding`).
+    untried; an access that must wait holds up no other. Whoever claimed the items holds them
+    meanwhile (`outbox.holding`).
     """
     assert recording.no_transaction(), "a transaction is open, and the network must not hold one"
     if not rows:
         return
     stopwatch = _Stopwatch(clock.now(), time.monotonic())
     if len(rows) == 1:
-        yield [(*rows[0], stopwatch.time(action, rows[0][1]))]
+        yield [(*rows[0], stopwatch.time(action, rows[0]))]
         return
     with ThreadPoolExecutor(min(CONCURRENCY, len(rows))) as pool:
-        calls = _Calls(rows, lambda record: pool.submit(_in_thread, stopwatch, action, record))
+        calls = _Calls(rows, lambda row: pool.submit(_in_thread, stopwatch, action, row))
         while calls.flying:
             yield calls.finished()
 
@@ -101,19 +108,26 @@ class _Stopwatch:
     origin_at: datetime
     origin: float
 
-    def time(self, action: Action, record: AccessRequest) -> Outcome:
+    def time(self, action: Action, row: Row) -> Outcome:
+        item, record = row
         begun = time.monotonic()
         at = self.origin_at + timedelta(seconds=begun - self.origin)
-        error, permanent = "", False
         try:
-            receipt = action(record, at)
+            receipt = action(record, at, item)
         except Exception as refused:  # one that breaks must not lose the others of its batch
             permanent = bool(getattr(refused, "permanent", False))
             error = getattr(refused, "message", "")
             if not error:
                 log.exception("connector.broken", request=record.reference)
                 error = f"The connector broke: {type(refused).__name__}."
-            return Outcome(at, time.monotonic() - begun, error=error, permanent=permanent)
+            return Outcome(
+                at,
+                time.monotonic() - begun,
+                error=error,
+                permanent=permanent,
+                answered=bool(getattr(refused, "answered", permanent)),
+                retry_at=getattr(refused, "until", None),
+            )
         return Outcome(
             at,
             time.monotonic() - begun,
@@ -123,9 +137,9 @@ class _Stopwatch:
         )
 
 
-def _in_thread(stopwatch: _Stopwatch, action: Action, record: AccessRequest) -> Outcome:
+def _in_thread(stopwatch: _Stopwatch, action: Action, row: Row) -> Outcome:
     try:
-        return stopwatch.time(action, record)
+        return stopwatch.time(action, row)
     finally:
         connections.close_all()
 
@@ -133,9 +147,7 @@ def _in_thread(stopwatch: _Stopwatch, action: Action, record: AccessRequest) -> 
 class _Calls:
     """The calls of one batch: those in flight, and those that wait for their resource's turn."""
 
-    def __init__(
-        self, rows: Sequence[Row], submit: Callable[[AccessRequest], Future[Outcome]]
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], submit: Callable[[Row], Future[Outcome]]) -> None:
         self._submit = submit
         self._waiting: dict[str, deque[Row]] = defaultdict(deque)
         self.flying: dict[Future[Outcome], Row] = {}
@@ -148,7 +160,7 @@ class _Calls:
     def _launch(self, resource: str) -> None:
         if self._waiting[resource]:
             row = self._waiting[resource].popleft()
-            self.flying[self._submit(row[1])] = row
+            self.flying[self._submit(row)] = row
 
     def finished(self) -> list[Done]:
         """Return what has finished within moments, and start what may follow it."""
@@ -166,7 +178,7 @@ class _Calls:
                 outcome = future.result()
                 found.append((item, record, outcome))
                 resource = record.resource_name
-                if outcome.error and not outcome.permanent:
+                if not outcome.answered:
                     found += [(*row, _untried(outcome)) for row in self._waiting[resource]]
                     self._waiting[resource].clear()
                 self._launch(resource)
@@ -179,4 +191,5 @@ def _untried(failed: Outcome) -> Outcome:
         failed.seconds,
         error=f"Not tried, because the target just failed: {failed.error}",
         tried=False,
+        answered=False,
     )

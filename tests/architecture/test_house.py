@@ -89,6 +89,19 @@ def test_the_import_contracts_hold() -> None:
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
+def test_no_connector_reads_the_host_s_clock() -> None:
+    """What time it is, they are told; how long something takes, `monotonic` says."""
+    clock = re.compile(r"datetime\.(now|utcnow|today)\(|\btime\.time\(|timezone\.now\(")
+    found = [
+        f"{name}: {line.strip()}"
+        for name in modules(migrations=False)
+        if name.startswith("approvals/connectors/")
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
+        if clock.search(line)
+    ]
+    assert found == []
+
+
 def test_every_migration_has_a_name_that_somebody_gave() -> None:
     names = [Path(name).name for name in modules(migrations=True)]
     assert len(names) > len(PRODUCT) - 1

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from typing import ClassVar
 
 from approvals.connectors import registry
-from approvals.connectors.protocol import Field, GrantSpec, Health, Held, Receipt, Settings, Step
+from approvals.connectors.protocol import (
+    Connector,
+    Field,
+    GrantSpec,
+    Health,
+    Held,
+    Receipt,
+    Settings,
+    Step,
+)
 
 
-class Nothing:
+class Nothing(Connector):
     """Every call succeeds at once."""
 
     key: ClassVar[str] = "bench"
@@ -33,10 +43,11 @@ class Nothing:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         return []
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         return Health(ok=True, message="Nothing to do, and ready for it.", latency_ms=0.0)
 
     def how_to_connect(self, spec: GrantSpec) -> list[Step]:

@@ -17,6 +17,8 @@ from approvals.connectors.protocol import GrantSpec
 from jitportal.embedded.binaries import NoBinaries
 from jitportal.embedded.postgres import Cluster
 
+from .moments import now
+
 HOST = "127.0.0.1"
 CONNECTOR = "jit_connector"
 # Every character that a connection string treats specially.
@@ -76,6 +78,7 @@ class World:
 def spec_of(world: World, **changes: Any) -> GrantSpec:
     """alice's grant of orders_rw."""
     return GrantSpec(
+        now=now(),
         request_id="0199-role",
         subject_login=changes.get("login", world.alice),
         subject_email="alice@example.test",

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
+import time_machine
 
 from approvals.connectors.protocol import (
+    Act,
     Connector,
     GrantSpec,
     Held,
@@ -22,6 +25,8 @@ from approvals.connectors.protocol import (
     Settings,
     TransientError,
 )
+
+from .moments import now
 
 CALL_WITHIN_SECONDS = 8.0
 
@@ -45,8 +50,10 @@ class Bench:
     """Whatever would betray the secret."""
 
     def spec(self, **changes: Any) -> GrantSpec:
-        """alice's grant."""
+        """alice's grant; one that differs in anything is another act."""
+        act = sha256(repr(sorted(changes.items())).encode()).hexdigest()[:8]
         spec = GrantSpec(
+            now=now(),
             request_id="0199-contract",
             subject_login=self.login,
             subject_email="alice@example.test",
@@ -56,12 +63,14 @@ class Bench:
             entitlement_settings=self.entitlement_settings,
             secret=self.secret,
             ends_at=datetime(2031, 1, 1, tzinfo=UTC),
+            act=Act(key=act, asked_at=datetime(2030, 1, 1, tzinfo=UTC)),
         )
         return replace(spec, **changes)
 
     def observe(self, *, secret: str | None = None) -> list[Held]:
         """Who holds the one entitlement, under the key "it"."""
         return self.connector.observe(
+            now=now(),
             resource_settings=self.resource_settings,
             secret=secret or self.secret,
             entitlements={"it": self.entitlement_settings},
@@ -117,10 +126,11 @@ class ConnectorContract:
         assert bench.connector.revoke(gone).detail["granted"] is False
 
     def test_it_can_be_granted_again(self, bench: Bench) -> None:
-        for _ in range(2):
-            bench.connector.grant(bench.spec())
+        for number in range(2):
+            spec = bench.spec(act=Act(key=str(number), asked_at=now()))
+            bench.connector.grant(spec)
             assert bench.holds()
-            bench.connector.revoke(bench.spec())
+            bench.connector.revoke(spec)
             assert not bench.holds()
 
     def test_concurrent_deliveries_end_in_one_state(self, bench: Bench) -> None:
@@ -137,6 +147,17 @@ class ConnectorContract:
         with pytest.raises(PermanentError) as caught:
             bench.connector.grant(bench.spec(subject_login=bench.unknown_login))
         bench.keeps_secret(caught.value)
+
+    @pytest.mark.parametrize("hours", [-1, 1])
+    def test_the_host_s_clock_decides_nothing(self, bench: Bench, hours: int) -> None:
+        """By the portal's clock 40 minutes are left, whatever this host says."""
+        spec = bench.spec(now=now(), ends_at=now() + timedelta(minutes=40))
+        with time_machine.travel(now() + timedelta(hours=hours)):
+            assert bench.connector.grant(spec).detail["granted"] is True
+            assert bench.holds()
+            removed = bench.connector.revoke(spec)
+        assert removed.detail.get("ended_by") != "expiry"
+        assert not bench.holds()
 
     def test_bad_settings_are_named_and_refused(self, bench: Bench) -> None:
         for resource_settings, entitlement_settings in bench.bad_settings:
@@ -164,7 +185,7 @@ class ConnectorContract:
 
     def test_a_target_that_is_up_is_healthy(self, bench: Bench) -> None:
         health = bench.connector.check(
-            resource_settings=bench.resource_settings, secret=bench.secret
+            now=now(), resource_settings=bench.resource_settings, secret=bench.secret
         )
         assert health.ok, health.message
         assert health.latency_ms is not None
@@ -185,9 +206,12 @@ class ConnectorContract:
                 assert time.monotonic() - started < CALL_WITHIN_SECONDS
                 bench.keeps_secret(caught.value)
                 assert caught.value.message.endswith(".")
+                assert not caught.value.answered
             with pytest.raises(TransientError):
                 bench.observe(secret=secret)
-            health = bench.connector.check(resource_settings=bench.resource_settings, secret=secret)
+            health = bench.connector.check(
+                now=now(), resource_settings=bench.resource_settings, secret=secret
+            )
             assert not health.ok
             bench.keeps_secret(health)
 

@@ -10,14 +10,17 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from approvals.connectors.protocol import (
+    Connector,
     Field,
     GrantSpec,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
@@ -26,7 +29,7 @@ from approvals.connectors.protocol import (
 )
 
 
-class Noop:
+class Noop(Connector):
     """Grants and revokes in `folder/journal.jsonl`, as `control` says."""
 
     key: ClassVar[str] = "noop"
@@ -51,13 +54,14 @@ class Noop:
         before_seconds: float = 0,
         after_seconds: float = 0,
         fail: str | None = None,
+        until: datetime | None = None,
         lose_answer: bool = False,
         only_login: str | None = None,
     ) -> None:
         """How later calls behave, in every process.
 
-        They pause before and after the side effect; `fail` "transient" or "permanent" refuses them
-        before it; `lose_answer` raises a TransientError after it. `only_login` limits all that to
+        They pause before and after the side effect; `fail` "transient", "permanent" or "wait"
+        (until `until`, if that is given) refuses them before it; `lose_answer` raises a TransientError after it. `only_login` limits all that to
         one subject.
         """
         text = json.dumps(
@@ -65,6 +69,7 @@ class Noop:
                 "before_seconds": before_seconds,
                 "after_seconds": after_seconds,
                 "fail": fail,
+                "until": until.isoformat() if until else None,
                 "lose_answer": lose_answer,
                 "only_login": only_login,
             }
@@ -108,6 +113,7 @@ class Noop:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         if self._behaviour("").get("fail"):
             raise TransientError("The test refuses for now. It is tried again.")
@@ -116,7 +122,7 @@ class Noop:
             keys.setdefault(str(settings.get("name", key)), []).append(key)
         return sorted(Held(login, key) for login, name in self.held() for key in keys.get(name, []))
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         behaviour = self._behaviour("")
         if behaviour.get("fail"):
             return Health(ok=False, message=f"The test says {behaviour['fail']}: end it.")
@@ -147,6 +153,12 @@ class Noop:
             raise PermanentError("The test refuses for good: end it.")
         if behaviour.get("fail") == "transient":
             raise TransientError("The test refuses for now. It is tried again.")
+        if behaviour.get("fail") == "wait":
+            until = behaviour["until"]
+            raise NotYet(
+                "The test lets this one wait.",
+                until=datetime.fromisoformat(until) if until else None,
+            )
         if spec.subject_login.startswith("nobody") and name == "grant":
             raise PermanentError(f"There is no login {spec.subject_login!r}: choose another.")
         self._write(name, "done", spec)

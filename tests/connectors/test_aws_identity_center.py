@@ -13,11 +13,12 @@ from moto.ssoadmin.models import ssoadmin_backends
 
 from approvals.connectors import aws_assignments
 from approvals.connectors.aws_identity_center import IdentityCenter
-from approvals.connectors.protocol import Held, PermanentError, TransientError
+from approvals.connectors.protocol import Held, NotYet, PermanentError, TransientError
 
 from .authority import authority
 from .aws_target import ACCOUNT, CANARIES, REGION, SECRET, Answer, AwsTarget, running
 from .contract import CALL_WITHIN_SECONDS, Bench, ConnectorContract
+from .moments import now
 
 PERMISSION_SET = "arn:aws:sso:::permissionSet/ssoins-7223b02aad5f4e0a/ps-0123456789abcdef"
 OTHER_SET = PERMISSION_SET[:-1] + "0"
@@ -302,7 +303,7 @@ def test_a_failed_assignment_says_why(
         ("ExpiredTokenException", 400, PermanentError, "credentials"),
         ("ValidationException", 400, PermanentError, "refused"),
         ("ThrottlingException", 400, TransientError, "now"),
-        ("ConflictException", 400, TransientError, "now"),
+        ("ConflictException", 400, NotYet, "now"),
         ("InternalServerException", 500, TransientError, "now"),
         ("SomethingNew", 503, TransientError, "now"),
     ],
@@ -349,10 +350,12 @@ def test_without_any_credentials_it_says_so(bench: Bench, monkeypatch: pytest.Mo
 def test_health_names_the_store_that_the_instance_has(bench: Bench) -> None:
     store_id = bench.resource_settings["identity_store_id"]
     wrong = {**bench.resource_settings, "instance_arn": f"arn:aws:sso:::instance/ssoins-{'0' * 16}"}
-    health = bench.connector.check(resource_settings=wrong, secret=SECRET)
+    health = bench.connector.check(now=now(), resource_settings=wrong, secret=SECRET)
     assert not health.ok
     assert "does not see the instance" in health.message
-    health = bench.connector.check(resource_settings=bench.resource_settings, secret=SECRET)
+    health = bench.connector.check(
+        now=now(), resource_settings=bench.resource_settings, secret=SECRET
+    )
     assert health.ok
     assert store_id not in health.message
 
@@ -378,7 +381,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(bench: Bench, tmp_path
         # It is refused while the connection is made: nothing was asked.
         assert encrypted.calls == []
         settings["ca_file"] = str(ca_file)
-        health = bench.connector.check(resource_settings=settings, secret=SECRET)
+        health = bench.connector.check(now=now(), resource_settings=settings, secret=SECRET)
         assert health.ok, health.message
         settings["ca_file"] = str(tmp_path / "missing.pem")
         with pytest.raises(PermanentError, match="ca_file"):

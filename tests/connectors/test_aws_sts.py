@@ -12,18 +12,20 @@ import re
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+import time_machine
 from moto.sts.models import sts_backends
 
 from approvals.connectors.aws_sts import LONGEST_POLICY_CHARACTERS, LONGEST_SECONDS, StsSession
 from approvals.connectors.protocol import (
     GrantSpec,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     TransientError,
@@ -31,6 +33,7 @@ from approvals.connectors.protocol import (
 
 from .aws_target import ACCOUNT, CANARIES, REGION, SECRET, Answer, AwsTarget, running
 from .contract import CALL_WITHIN_SECONDS, Bench, ConnectorContract
+from .moments import now
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/ops/orders-admin"
 TRUST = {
@@ -175,7 +178,9 @@ class TestStsSession(ConnectorContract):
                     call(bench.spec(secret=secret))
                 assert time.monotonic() - started < CALL_WITHIN_SECONDS
                 bench.keeps_secret(caught.value)
-            health = bench.connector.check(resource_settings=bench.resource_settings, secret=secret)
+            health = bench.connector.check(
+                now=now(), resource_settings=bench.resource_settings, secret=secret
+            )
             assert not health.ok
             bench.keeps_secret(health)
 
@@ -364,13 +369,46 @@ def test_without_leave_an_early_end_waits_and_says_until_when(aws: AwsTarget, be
     settings = {**bench.resource_settings, "revoke_by_policy": False}
     ends_at = datetime.now(UTC) + timedelta(seconds=2)
     spec = bench.spec(resource_settings=settings, ends_at=ends_at)
-    with pytest.raises(TransientError, match=f"good until {ends_at:%Y-%m-%d %H:%M:%S} UTC"):
+    with pytest.raises(NotYet, match=f"good until {ends_at:%Y-%m-%d %H:%M:%S} UTC") as caught:
         bench.connector.revoke(spec)
+    assert caught.value.until == ends_at
     time.sleep(2.1)
-    receipt = bench.connector.revoke(spec)
+    receipt = bench.connector.revoke(replace(spec, now=now()))
     assert receipt.detail["granted"] is False
     assert receipt.detail["ended_by"] == "expiry"
     assert policies(aws) == {}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_host_s_clock_makes_no_session_look_over(
+    aws: AwsTarget, bench: Bench, hours: int
+) -> None:
+    settings = {**bench.resource_settings, "revoke_by_policy": False}
+    ends_at = now() + timedelta(minutes=40)
+    spec = bench.spec(resource_settings=settings, now=now(), ends_at=ends_at)
+    with time_machine.travel(now() + timedelta(hours=hours)):
+        bench.connector.grant(spec)
+        with pytest.raises(NotYet, match="good until"):
+            bench.connector.revoke(spec)
+    (call,) = aws.asked("AssumeRole")
+    assert 2390 <= int(call["DurationSeconds"]) <= 2400
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("SignatureDoesNotMatch", "Signature expired: 20260101T000000Z is now earlier than …"),
+        ("InvalidSignatureException", "Signature not yet current: 20260101T000000Z …"),
+        ("RequestExpired", "Request has expired"),
+    ],
+)
+def test_a_signature_of_the_wrong_time_is_no_wrong_key(
+    aws: AwsTarget, bench: Bench, code: str, said: str
+) -> None:
+    text = f"<ErrorResponse><Error><Code>{code}</Code><Message>{said}</Message></Error>"
+    aws.rules["AssumeRole"] = lambda _: (403, f"{text}</ErrorResponse>")
+    with pytest.raises(TransientError, match="clock"):
+        bench.connector.grant(bench.spec())
 
 
 def test_a_role_of_another_account_is_never_taken_for_a_role_that_is_gone(bench: Bench) -> None:
@@ -415,6 +453,7 @@ def test_tidying_that_fails_does_not_undo_a_removal(aws: AwsTarget, bench: Bench
 def test_it_says_that_it_cannot_be_observed(bench: Bench) -> None:
     with pytest.raises(PermanentError, match="keeps no list"):
         bench.connector.observe(
+            now=now(),
             resource_settings=bench.resource_settings,
             secret=SECRET,
             entitlements={"it": bench.entitlement_settings},

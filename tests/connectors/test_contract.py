@@ -51,6 +51,8 @@ class TestPostgresRole(ConnectorContract):
                 ({"terminate": "sometimes"}, {"role": "orders_rw"}),
                 ({"terminate": True}, {"role": "orders_rw"}),
                 ({"database": 5}, {"role": "orders_rw"}),
+                ({"server": 7}, {"role": "orders_rw"}),
+                ({"server": " "}, {"role": "orders_rw"}),
                 ({"host": "elsewhere"}, {"role": "orders_rw"}),
             ],
             unreachable=refused,

@@ -20,6 +20,7 @@ from approvals.connectors.protocol import PermanentError, TransientError
 
 from .authority import authority
 from .kubernetes_api import TOKEN, FakeAPIServer, Refused, serving
+from .moments import now
 from .test_kubernetes_rolebinding import settings_of, spec_of
 
 connector = KubernetesRoleBinding()
@@ -49,7 +50,7 @@ def test_errors_are_told_apart_and_keep_the_secret(
             call(spec_of(api))
         assert TOKEN not in str(caught.value)
         assert "\x1b" not in str(caught.value)
-    health = connector.check(resource_settings=settings_of(api), secret=TOKEN)
+    health = connector.check(now=now(), resource_settings=settings_of(api), secret=TOKEN)
     assert not health.ok
 
 
@@ -62,7 +63,7 @@ def test_missing_rights_name_what_to_give(api: FakeAPIServer) -> None:
     api.forbidden = {("create", "rolebindings"), ("create", "clusterrolebindings")}
     with pytest.raises(PermanentError, match="Give jitportal's service account the rights"):
         connector.grant(spec_of(api))
-    health = connector.check(resource_settings=settings_of(api), secret=TOKEN)
+    health = connector.check(now=now(), resource_settings=settings_of(api), secret=TOKEN)
     assert health.ok
     assert "only in namespaces that allow it" in health.message
 
@@ -90,7 +91,7 @@ def test_a_slow_server_is_given_up_in_time(
 
 def test_something_else_that_answers_is_permanent(api: FakeAPIServer) -> None:
     other = settings_of(api, server=f"{api.url}/not-kubernetes")
-    assert not connector.check(resource_settings=other, secret=TOKEN).ok
+    assert not connector.check(now=now(), resource_settings=other, secret=TOKEN).ok
     with pytest.raises(PermanentError):
         connector.grant(spec_of(api, resource_settings=other))
 
@@ -118,7 +119,7 @@ def test_a_kubeconfig_is_enough(api: FakeAPIServer) -> None:
     secret = kubeconfig(api, {"token": TOKEN})
     connector.grant(spec_of(api, secret=secret, resource_settings={}))
     assert api.users("view") == ["alice"]
-    assert connector.check(resource_settings={}, secret=secret).ok
+    assert connector.check(now=now(), resource_settings={}, secret=secret).ok
 
 
 def test_a_kubeconfig_with_a_client_certificate_signs_in(api: FakeAPIServer) -> None:

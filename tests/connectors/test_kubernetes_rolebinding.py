@@ -17,14 +17,15 @@ from approvals.connectors.kubernetes_rolebinding import (
 from approvals.connectors.protocol import (
     GrantSpec,
     Held,
+    NotYet,
     PermanentError,
-    TransientError,
 )
 
 from .authority import authority
 from .contract import Bench, ConnectorContract
 from .kubernetes_api import GROUP, TOKEN, FakeAPIServer, Refused, serving
 from .kubernetes_schema import problems
+from .moments import now
 
 connector = KubernetesRoleBinding()
 VIEW = {"role": "view", "namespace": "orders"}
@@ -57,7 +58,10 @@ def spec_of(api: FakeAPIServer, **changes: Any) -> GrantSpec:
 
 def observe(api: FakeAPIServer, **entitlements: Any) -> list[Held]:
     return connector.observe(
-        resource_settings=settings_of(api), secret=TOKEN, entitlements=entitlements or {"it": VIEW}
+        now=now(),
+        resource_settings=settings_of(api),
+        secret=TOKEN,
+        entitlements=entitlements or {"it": VIEW},
     )
 
 
@@ -232,7 +236,9 @@ def test_a_name_is_what_the_cluster_knows_people_by(api: FakeAPIServer) -> None:
     connector.grant(spec_of(api, resource_settings=by_email))
     assert api.users("view") == ["oidc:alice@example.test"]
     api.binding("by-hand", "view", "oidc:bob@example.test", "system:node:a", "carol")
-    held = connector.observe(resource_settings=by_email, secret=TOKEN, entitlements={"it": VIEW})
+    held = connector.observe(
+        now=now(), resource_settings=by_email, secret=TOKEN, entitlements={"it": VIEW}
+    )
     assert held == [Held("alice", "it"), Held("bob@example.test", "it"), Held("carol", "it")]
 
 
@@ -313,7 +319,7 @@ def test_somebody_who_never_stops_changing_it_is_transient(api: FakeAPIServer) -
             raise Refused(409, "Conflict", "the object has been modified")
 
     api.before.append(conflict)
-    with pytest.raises(TransientError, match="keeps changing"):
+    with pytest.raises(NotYet, match="keeps changing"):
         connector.revoke(spec_of(api))
 
 
@@ -322,7 +328,7 @@ def test_a_finalizer_keeps_access_and_so_it_is_not_called_gone(api: FakeAPIServe
     found = api.named(name)
     assert found is not None
     found["metadata"]["finalizers"] = ["example.test/slow"]
-    with pytest.raises(TransientError, match="finalizer"):
+    with pytest.raises(NotYet, match="finalizer"):
         connector.revoke(spec_of(api))
     assert api.users("view") == ["alice"]
     del found["metadata"]["finalizers"]

@@ -22,6 +22,7 @@ from approvals.connectors.protocol import GrantSpec, Held, PermanentError, Trans
 
 from . import slapd
 from .contract import CALL_WITHIN_SECONDS, Bench, ConnectorContract
+from .moments import now
 from .slapd import BLIND, GROUPS, HOST, PASSWORD, PEOPLE, PORTAL, READER, Slapd, entry, person
 
 NOBODY = f"cn=nobody,{slapd.SUFFIX}"
@@ -76,6 +77,7 @@ class World:
 
     def spec(self, **changes: Any) -> GrantSpec:
         spec = GrantSpec(
+            now=now(),
             request_id="0199-ldap",
             subject_login=self.login,
             subject_email=f"{self.login}@example.test",
@@ -93,7 +95,7 @@ class World:
             "secret": PASSWORD,
             "entitlements": {"it": {"group": self.group}},
         }
-        return CONNECTOR.observe(**(wanted | changes))
+        return CONNECTOR.observe(now=now(), **(wanted | changes))
 
     def members(self) -> list[str]:
         return self.server.values(self.group, "member")
@@ -341,7 +343,7 @@ class TestAbsence:
             CONNECTOR.revoke(world.spec(resource_settings=blind))
         with pytest.raises(PermanentError):
             world.observe(resource_settings=blind)
-        assert not CONNECTOR.check(resource_settings=blind, secret=PASSWORD).ok
+        assert not CONNECTOR.check(now=now(), resource_settings=blind, secret=PASSWORD).ok
         assert world.alice in world.members()
 
     def test_an_account_that_may_only_read_is_refused_for_good(self, world: World) -> None:
@@ -358,7 +360,7 @@ class TestAbsence:
         for call in (CONNECTOR.grant, CONNECTOR.revoke):
             with pytest.raises(PermanentError):
                 call(world.spec(resource_settings=resource))
-        health = CONNECTOR.check(resource_settings=resource, secret=PASSWORD)
+        health = CONNECTOR.check(now=now(), resource_settings=resource, secret=PASSWORD)
         assert not health.ok
         assert "people_base" in health.message
 
@@ -413,7 +415,7 @@ class TestObserve:
 class TestTransport:
     def test_start_tls_is_done_before_the_password_is_sent(self, world: World) -> None:
         resource = world.resource(url=world.server.plain_url)
-        health = CONNECTOR.check(resource_settings=resource, secret=PASSWORD)
+        health = CONNECTOR.check(now=now(), resource_settings=resource, secret=PASSWORD)
         assert health.ok, health.message
         assert "TLSv1.3" in health.message
         CONNECTOR.grant(world.spec(resource_settings=resource))
@@ -458,7 +460,9 @@ class TestTransport:
 
     def test_a_name_in_the_certificate_is_good_as_an_address(self, world: World) -> None:
         url = f"ldaps://localhost:{world.server.tls_port}"
-        assert CONNECTOR.check(resource_settings=world.resource(url=url), secret=PASSWORD).ok
+        assert CONNECTOR.check(
+            now=now(), resource_settings=world.resource(url=url), secret=PASSWORD
+        ).ok
 
     def test_a_wrong_password_is_permanent_and_not_repeated(self, world: World) -> None:
         with pytest.raises(PermanentError, match="bind_dn or the resource's secret") as caught:

@@ -11,6 +11,7 @@ from approvals.connectors.portal import PortalGroup
 from approvals.connectors.protocol import GrantSpec, Held, PermanentError
 
 from .directory import Directory
+from .moments import now
 
 connector = PortalGroup()
 
@@ -25,6 +26,7 @@ def directory() -> Iterator[Directory]:
 
 def spec_of(request_id: str, *, group: str = "report-readers") -> GrantSpec:
     return GrantSpec(
+        now=now(),
         request_id=request_id,
         subject_login="alice",
         subject_email="alice@example.test",
@@ -69,6 +71,7 @@ def test_an_unknown_group_is_permanent_and_named(directory: Directory) -> None:
 def test_a_group_that_is_gone_hides_no_other(directory: Directory) -> None:
     connector.grant(spec_of("r1"))
     found = connector.observe(
+        now=now(),
         resource_settings={},
         secret=None,
         entitlements={"gone": {"group": "gone"}, "read": {"group": "report-readers"}},
@@ -80,4 +83,4 @@ def test_without_a_directory_it_says_so() -> None:
     portal.use(None)
     with pytest.raises(PermanentError, match="not connected"):
         connector.grant(spec_of("r1"))
-    assert not connector.check(resource_settings={}, secret=None).ok
+    assert not connector.check(now=now(), resource_settings={}, secret=None).ok

@@ -12,7 +12,7 @@ import pytest
 
 from approvals.connectors import postgres_catalog, postgres_session
 from approvals.connectors.postgres_roles import PostgresRole
-from approvals.connectors.protocol import PermanentError, TransientError
+from approvals.connectors.protocol import NotYet, PermanentError, TransientError
 
 from .conftest import CONNECTOR, HOST, PASSWORD, World, spec_of
 
@@ -67,7 +67,7 @@ def test_a_lock_that_somebody_holds_is_transient(
     monkeypatch.setattr(postgres_session, "LOCK_TIMEOUT_MS", 200)
     with psycopg.connect(world.dsn) as other:
         postgres_catalog.lock_pair(other, role="orders_rw", login=world.alice)
-        with pytest.raises(TransientError, match="55P03"):
+        with pytest.raises(NotYet, match="55P03"):
             connector.grant(spec_of(world))
     connector.grant(spec_of(world))
 

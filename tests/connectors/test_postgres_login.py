@@ -22,6 +22,7 @@ from approvals.connectors.protocol import GrantSpec, Held, PermanentError, Recei
 
 from .conftest import CONNECTOR, DATABASE, HOST, PASSWORD, World
 from .contract import Bench, ConnectorContract
+from .moments import now
 
 connector = PostgresLogin()
 REQUEST = "019a9d3c-5b1f-7c55-8e3a-4f6d20c9b7aa"
@@ -236,6 +237,7 @@ def test_observing_names_the_subjects_and_not_the_minted_logins(world: World) ->
     connector.grant(spec_of(world))
     connector.grant(spec_of(world, subject_login="bob", request_id=OTHER_REQUEST))
     held = connector.observe(
+        now=now(),
         resource_settings={},
         secret=world.dsn,
         entitlements={"rw": {"role": "orders_rw"}, "ro": {"role": "orders_ro"}},
@@ -302,7 +304,7 @@ def test_a_login_that_owns_objects_is_shut_and_kept_until_people_decide(world: W
         sign_in(receipt)
     assert not world.is_member(name, "orders_rw")
     assert connector.observe(
-        resource_settings={}, secret=world.dsn, entitlements={"rw": {"role": "orders_rw"}}
+        now=now(), resource_settings={}, secret=world.dsn, entitlements={"rw": {"role": "orders_rw"}}
     ) == []  # fmt: skip
     # What the message asks for, and then the retry gets through.
     world.run("REASSIGN OWNED BY {} TO postgres", name)
@@ -369,7 +371,7 @@ def test_without_createrole_it_says_so(world: World) -> None:
     world.run("ALTER ROLE {} NOCREATEROLE", CONNECTOR)
     with pytest.raises(PermanentError, match="needs CREATEROLE"):
         connector.grant(spec_of(world))
-    health = connector.check(resource_settings={}, secret=world.dsn)
+    health = connector.check(now=now(), resource_settings={}, secret=world.dsn)
     assert not health.ok
     assert "CREATEROLE" in health.message
 

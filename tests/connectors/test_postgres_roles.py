@@ -12,6 +12,7 @@ from approvals.connectors.postgres_roles import PostgresRole
 from approvals.connectors.protocol import Held, PermanentError
 
 from .conftest import CONNECTOR, World, spec_of
+from .moments import now
 
 UPDATE = "UPDATE orders SET status = 'shipped' WHERE id = 1"
 
@@ -134,6 +135,7 @@ def test_observe_lists_logins_and_neither_ourselves_nor_groups(world: World) -> 
 
 def _observed(world: World) -> list[Held]:
     return connector.observe(
+        now=now(),
         resource_settings={},
         secret=world.dsn,
         entitlements={
@@ -251,7 +253,7 @@ def test_functions_and_operators_of_the_target_cannot_stand_in_for_the_catalogs(
     world.run("ALTER ROLE {} SET search_path = trap, pg_catalog", CONNECTOR)
     try:
         connector.grant(spec_of(world))
-        assert connector.check(resource_settings={}, secret=world.dsn).ok
+        assert connector.check(now=now(), resource_settings={}, secret=world.dsn).ok
     finally:
         world.run("ALTER ROLE {} RESET search_path", CONNECTOR)
         world.run("DROP SCHEMA trap CASCADE")

@@ -10,9 +10,10 @@ import pytest
 
 from approvals.connectors import postgres_catalog
 from approvals.connectors.postgres_roles import PostgresRole
-from approvals.connectors.protocol import PermanentError, TransientError
+from approvals.connectors.protocol import NotYet, PermanentError
 
 from .conftest import CONNECTOR, World, spec_of
+from .moments import now
 
 UPDATE = "UPDATE orders SET status = 'shipped' WHERE id = 1"
 ENDED = (psycopg.OperationalError, psycopg.errors.AdminShutdown)
@@ -162,10 +163,12 @@ def test_a_login_that_may_not_close_sessions_says_what_to_grant(world: World) ->
             with pytest.raises(PermanentError, match="GRANT pg_signal_backend"):
                 connector.revoke(spec_of(world))
             assert not world.is_member(world.alice, "orders_rw")
-            health = connector.check(resource_settings={}, secret=world.dsn)
+            health = connector.check(now=now(), resource_settings={}, secret=world.dsn)
             assert not health.ok
             assert "pg_signal_backend" in health.message
-            assert connector.check(resource_settings={"terminate": "never"}, secret=world.dsn).ok
+            assert connector.check(
+                now=now(), resource_settings={"terminate": "never"}, secret=world.dsn
+            ).ok
     finally:
         world.run("GRANT pg_signal_backend TO {}", CONNECTOR)
     assert connector.revoke(spec_of(world)).detail["granted"] is False
@@ -177,6 +180,6 @@ def test_sessions_that_do_not_end_in_time_are_transient(
     """Nothing here makes a real backend deaf, so the time is made too short for any."""
     connector.grant(spec_of(world))
     monkeypatch.setattr(postgres_catalog, "CLOSE_WITHIN_SECONDS", -1.0)
-    with world.connect(world.alice), pytest.raises(TransientError, match="did not end"):
+    with world.connect(world.alice), pytest.raises(NotYet, match="did not end"):
         connector.revoke(spec_of(world))
     assert not world.is_member(world.alice, "orders_rw")

@@ -20,10 +20,11 @@ import pytest
 import requests
 
 from approvals.connectors import registry
-from approvals.connectors.protocol import GrantSpec, Held, PermanentError, TransientError
+from approvals.connectors.protocol import GrantSpec, Held, NotYet, PermanentError, TransientError
 from approvals.connectors.scim_group import ScimGroup, client, connector
 
 from .contract import CALL_WITHIN_SECONDS, Bench, ConnectorContract
+from .moments import now
 from .scim_server import TOKEN, Front, Reply, ScimServer, Seen, fronted, scim_error
 from .slapd import HOST, make_certificate
 
@@ -62,6 +63,7 @@ class World:
 
     def spec(self, **changes: Any) -> GrantSpec:
         spec = GrantSpec(
+            now=now(),
             request_id="0199-scim",
             subject_login=self.login,
             subject_email=f"{self.login}@example.test",
@@ -79,7 +81,7 @@ class World:
             "secret": TOKEN,
             "entitlements": {"it": {"group_id": self.group}},
         }
-        return CONNECTOR.observe(**(wanted | changes))
+        return CONNECTOR.observe(now=now(), **(wanted | changes))
 
     def members(self) -> set[str]:
         return self.server.members(self.group)
@@ -349,14 +351,14 @@ class TestForms:
     ) -> None:
         CONNECTOR.grant(world.spec())
         front.rules.append(lambda seen: Reply(204) if is_patch(seen) else None)
-        with pytest.raises(TransientError, match="lists it still"):
+        with pytest.raises(NotYet, match="lists it still"):
             CONNECTOR.revoke(world.spec())
 
     def test_an_addition_that_is_confirmed_but_not_done_is_not_believed(
         self, world: World, front: Front
     ) -> None:
         front.rules.append(lambda seen: Reply(204) if is_patch(seen) else None)
-        with pytest.raises(TransientError, match="does not list it"):
+        with pytest.raises(NotYet, match="does not list it"):
             CONNECTOR.grant(world.spec())
 
     def test_a_provider_that_never_shows_members_is_worked_with(
@@ -463,7 +465,7 @@ class TestErrors:
         for call in (CONNECTOR.grant, CONNECTOR.revoke):
             with pytest.raises(PermanentError):
                 call(world.spec())
-        assert not CONNECTOR.check(resource_settings=world.resource(), secret=TOKEN).ok
+        assert not CONNECTOR.check(now=now(), resource_settings=world.resource(), secret=TOKEN).ok
 
     def test_an_answer_that_broke_off_is_transient(self, world: World, front: Front) -> None:
         headers = {"Content-Type": "application/scim+json"}
@@ -488,7 +490,7 @@ class TestErrors:
                 else None
             )
         )
-        health = CONNECTOR.check(resource_settings=world.resource(), secret=TOKEN)
+        health = CONNECTOR.check(now=now(), resource_settings=world.resource(), secret=TOKEN)
         assert not health.ok
         assert "does not support patch" in health.message
 

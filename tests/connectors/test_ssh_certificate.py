@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
+from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from approvals.connectors import ssh_certificate_files as files
 from approvals.connectors.protocol import (
     GrantSpec,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     TransientError,
@@ -30,6 +33,7 @@ from approvals.connectors.ssh_certificate import SshCertificate
 from approvals.connectors.ssh_certificate_krl import Krl, NotAKrl
 
 from .contract import CALL_WITHIN_SECONDS, Bench, ConnectorContract
+from .moments import now
 from .sshd import ACCOUNT, Sshd, needs_terminals, running
 
 _numbers = itertools.count(1)
@@ -52,6 +56,7 @@ def public(sshd: Sshd, name: str) -> str:
 def ask(sshd: Sshd, **changes: Any) -> GrantSpec:
     """alice's next request."""
     spec = GrantSpec(
+        now=now(),
         request_id=f"0199-ssh-{next(_numbers)}",
         subject_login="alice",
         subject_email="alice@example.test",
@@ -70,6 +75,20 @@ def certificate(receipt: Receipt) -> str:
     (handed,) = receipt.handover
     assert not handed.once
     return handed.text
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_host_s_clock_ends_no_certificate(sshd: Sshd, hours: int) -> None:
+    spec = ask(sshd, resource_settings={}, ends_at=now() + timedelta(minutes=40))
+    with time_machine.travel(now() + timedelta(hours=hours)):
+        receipt = SSH.grant(spec)
+        with pytest.raises(NotYet, match="stays good until"):
+            SSH.revoke(spec)
+    read = load_ssh_public_identity(certificate(receipt).encode())
+    assert isinstance(read, SSHCertificate)
+    assert spec.ends_at is not None
+    assert read.valid_before == int(spec.ends_at.timestamp())
+    assert 55 <= time.time() - read.valid_after <= 120, "from a minute ago"
 
 
 # --- the contract ---------------------------------------------------------------------------------
@@ -190,7 +209,7 @@ def test_sshd_refuses_it_after_its_end(sshd: Sshd) -> None:
     time.sleep(max(0.0, (ends_at - datetime.now(UTC)).total_seconds()))
     assert not sshd.lets_in("alice", certificate(receipt))
     assert "Certificate invalid: expired" in sshd.log
-    assert SSH.revoke(spec).detail["ended_by"] == "expiry"
+    assert SSH.revoke(replace(spec, now=now())).detail["ended_by"] == "expiry"
 
 
 def test_sshd_refuses_it_after_its_removal_and_only_it(sshd: Sshd) -> None:
@@ -389,7 +408,7 @@ def test_an_authority_that_cannot_be_read_says_what_it_must_be(sshd: Sshd, tmp_p
     for secret in (None, "", "nonsense", public(sshd, "alice"), (tmp_path / "locked").read_text()):
         with pytest.raises(PermanentError, match="without a passphrase"):
             SSH.grant(ask(sshd, secret=secret))
-        assert not SSH.check(resource_settings={}, secret=secret).ok
+        assert not SSH.check(now=now(), resource_settings={}, secret=secret).ok
 
 
 def test_a_grant_that_is_over_or_has_no_end_is_refused(sshd: Sshd) -> None:
@@ -411,11 +430,12 @@ def test_without_a_list_an_early_end_waits_and_says_until_when(sshd: Sshd) -> No
     ends_at = datetime.now(UTC) + timedelta(seconds=2)
     spec = ask(sshd, resource_settings={}, ends_at=ends_at)
     line = certificate(SSH.grant(spec))
-    with pytest.raises(TransientError, match=f"good until {ends_at:%Y-%m-%d %H:%M:%S} UTC"):
+    with pytest.raises(NotYet, match=f"good until {ends_at:%Y-%m-%d %H:%M:%S} UTC") as caught:
         SSH.revoke(spec)
+    assert caught.value.until == ends_at
     assert sshd.lets_in("alice", line)
     time.sleep(max(0.0, (ends_at - datetime.now(UTC)).total_seconds()))
-    assert SSH.revoke(spec).detail == {
+    assert SSH.revoke(replace(spec, now=now())).detail == {
         "granted": False,
         "ended_by": "expiry",
         "request": spec.request_id,
@@ -425,7 +445,12 @@ def test_without_a_list_an_early_end_waits_and_says_until_when(sshd: Sshd) -> No
 
 def test_without_a_list_it_says_that_it_cannot_be_observed(sshd: Sshd) -> None:
     with pytest.raises(PermanentError, match="krl_file"):
-        SSH.observe(resource_settings={}, secret=None, entitlements={"it": {"principals": ["ops"]}})
+        SSH.observe(
+            now=now(),
+            resource_settings={},
+            secret=None,
+            entitlements={"it": {"principals": ["ops"]}},
+        )
 
 
 # --- the files ------------------------------------------------------------------------------------
@@ -433,6 +458,7 @@ def test_without_a_list_it_says_that_it_cannot_be_observed(sshd: Sshd) -> None:
 
 def observed(spec: GrantSpec) -> list[Held]:
     return SSH.observe(
+        now=now(),
         resource_settings=spec.resource_settings,
         secret=spec.secret,
         entitlements={"shell": spec.entitlement_settings, "other": {"principals": ["x"]}},
@@ -448,7 +474,7 @@ def test_a_list_that_is_missing_is_made_by_the_first_grant(sshd: Sshd) -> None:
         settings = {"krl_file": str(sshd.krl_file)}
         assert (
             "comes with the first grant"
-            in SSH.check(resource_settings=settings, secret=sshd.authority).message
+            in SSH.check(now=now(), resource_settings=settings, secret=sshd.authority).message
         )
         SSH.grant(ask(sshd))
         assert sshd.lets_in("alice", line)
@@ -557,7 +583,7 @@ from approvals.connectors.protocol import GrantSpec
 from approvals.connectors.ssh_certificate import SshCertificate
 path, prefix, key, secret = sys.argv[1:5]
 for number in range(15):
-    spec = GrantSpec(request_id=f"{prefix}-{number}", subject_login="alice", subject_email="",
+    spec = GrantSpec(now=datetime.now(UTC), request_id=f"{prefix}-{number}", subject_login="alice", subject_email="",
         resource="r", entitlement="e", resource_settings={"krl_file": path},
         entitlement_settings={"principals": ["ops"]}, secret=open(secret).read(),
         ends_at=datetime.now(UTC) + timedelta(hours=1), subject_keys=(key,))
@@ -622,7 +648,7 @@ def test_a_file_that_is_no_list_is_left_alone(sshd: Sshd, tmp_path: Path, conten
     for call in (SSH.grant, SSH.revoke):
         with pytest.raises(PermanentError, match="no revocation list"):
             call(spec)
-    assert not SSH.check(resource_settings=spec.resource_settings, secret=spec.secret).ok
+    assert not SSH.check(now=now(), resource_settings=spec.resource_settings, secret=spec.secret).ok
     assert path.read_bytes() == content
 
 

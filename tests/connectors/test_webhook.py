@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from approvals.connectors.protocol import (
+    Act,
     ConnectorError,
     GrantSpec,
     Held,
+    NotYet,
     PermanentError,
     TransientError,
 )
@@ -25,6 +27,7 @@ from approvals.connectors.webhook import Webhook, conversation
 
 from .authority import authority
 from .contract import Bench, ConnectorContract
+from .moments import now
 from .webhook_receiver import (
     Receiver,
     breaks_off,
@@ -36,6 +39,7 @@ OTHER = "whsec_" + base64.b64encode(b"some other key that nobody knows").decode(
 LOOPBACK = ["127.0.0.0/8", "::1/128"]
 NAMES = ("127.0.0.1", "localhost", "rebind.test")
 connector = Webhook()
+ACT = Act(key="17", asked_at=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -57,6 +61,10 @@ def settings_of(receiver: Receiver, **changes: Any) -> dict[str, Any]:
 
 def spec_of(receiver: Receiver, *, secret: str = SECRET, **changes: Any) -> GrantSpec:
     return GrantSpec(
+        now=now(),
+        act=changes.pop("act", ACT),
+        duration=changes.pop("duration", timedelta(hours=2)),
+        ends_at=changes.pop("ends_at", now() + timedelta(hours=2)),
         request_id=changes.pop("request_id", "019a9d3c-hook"),
         subject_login="alice",
         subject_email="alice@example.test",
@@ -116,7 +124,7 @@ def test_a_message_is_what_the_docs_say(receiver: Receiver) -> None:
     assert receipt.detail["reference"] == "T-1"
     (got,) = receiver.got
     assert got.path == "/hooks/jit"
-    assert got.headers["idempotency-key"] == got.headers["webhook-id"] == "019a9d3c-hook_grant"
+    assert got.headers["idempotency-key"] == got.headers["webhook-id"] == "019a9d3c-hook_grant_17"
     assert got.headers["host"] == f"127.0.0.1:{receiver.port}"
     assert got.message["type"] == "access.grant"
     assert got.message["data"] == {
@@ -126,14 +134,16 @@ def test_a_message_is_what_the_docs_say(receiver: Receiver) -> None:
         "entitlement": "picker",
         "role": "picker",
         "ends_at": None,
+        "duration_seconds": 7200,
     }
+    assert got.message["timestamp"] == "2026-01-01T00:00:00+00:00"
 
 
 def test_a_key_that_the_receiver_does_not_know_is_permanent(receiver: Receiver) -> None:
     with pytest.raises(PermanentError, match="does not accept our signature"):
         connector.grant(spec_of(receiver, secret=OTHER))
     assert receiver.effects == []
-    health = connector.check(resource_settings=settings_of(receiver), secret=OTHER)
+    health = connector.check(now=now(), resource_settings=settings_of(receiver), secret=OTHER)
     assert not health.ok
 
 
@@ -160,12 +170,33 @@ def test_redelivery_has_the_same_key_and_one_effect(receiver: Receiver) -> None:
     for _ in range(3):
         connector.grant(spec_of(receiver))
     assert len({got.headers["idempotency-key"] for got in receiver.got}) == 1
+    assert len({got.body for got in receiver.got}) == 1, "though its end moves with each try"
     assert receiver.effects == [("grant", "alice", "picker")]
+
+
+def test_what_is_asked_anew_has_a_key_of_its_own(receiver: Receiver) -> None:
+    """A receiver that does each key once would take a second removal for the first."""
+    for number in ("17", "18"):
+        connector.revoke(spec_of(receiver, act=Act(key=number, asked_at=ACT.asked_at)))
+    keys = [got.headers["idempotency-key"] for got in receiver.got]
+    assert keys == ["019a9d3c-hook_revoke_17", "019a9d3c-hook_revoke_18"]
+    assert len(receiver.effects) == 2
+    assert "ends_at" not in receiver.got[0].message["data"]
+
+
+def test_another_end_is_another_thing_to_ask(receiver: Receiver) -> None:
+    ends = [datetime(2031, 1, 1, tzinfo=UTC), datetime(2031, 1, 2, tzinfo=UTC)]
+    for ends_at in ends:
+        connector.grant(spec_of(receiver, ends_at=ends_at, duration=None))
+    data = [got.message["data"] for got in receiver.got]
+    assert [row["ends_at"] for row in data] == [ends_at.isoformat() for ends_at in ends]
+    assert [row["duration_seconds"] for row in data] == [None, None]
+    assert len({got.headers["idempotency-key"] for got in receiver.got}) == 2
 
 
 def test_an_answer_that_was_lost_is_asked_for_again_with_one_effect(receiver: Receiver) -> None:
     def does_it_and_breaks_off(handler: Any) -> None:
-        receiver.perform(receiver.got[-1].message, receiver.got[-1].headers["idempotency-key"])
+        receiver.perform(receiver.got[-1].body, receiver.got[-1].headers["idempotency-key"])
         breaks_off(handler)
 
     receiver.script = [does_it_and_breaks_off]
@@ -196,16 +227,16 @@ def test_a_confirmation_that_comes_later_is_waited_for(receiver: Receiver, later
     assert receipt.detail["polls"] == 2
     paths = {got.path for got in receiver.got if got.method == "GET"}
     assert paths == {
-        "/status/019a9d3c-hook_grant?x=1"
+        "/status/019a9d3c-hook_grant_17?x=1"
         if later == "status_url"
-        else "/hooks/jit/operations/019a9d3c-hook_grant"
+        else "/hooks/jit/operations/019a9d3c-hook_grant_17"
     }
 
 
 @pytest.mark.usefixtures("brief")
 def test_one_that_takes_longer_is_asked_for_again_with_the_same_key(receiver: Receiver) -> None:
     receiver.later, receiver.polls = "operation", 5
-    with pytest.raises(TransientError, match="not confirmed it yet"):
+    with pytest.raises(NotYet, match="not confirmed it yet"):
         connector.grant(spec_of(receiver))
     assert connector.grant(spec_of(receiver)).detail["granted"] is True
     assert receiver.effects == [("grant", "alice", "picker")]
@@ -216,7 +247,7 @@ def test_one_that_takes_longer_is_asked_for_again_with_the_same_key(receiver: Re
     ("outcome", "error", "says_so"),
     [
         ({"state": "failed", "message": "no licence left"}, PermanentError, "no licence left"),
-        ({"state": "failed", "retry": True, "message": "busy"}, TransientError, "busy"),
+        ({"state": "failed", "retry": True, "message": "busy"}, NotYet, "busy"),
         ({"state": "perhaps"}, PermanentError, "correct the receiver"),
         ({}, PermanentError, "correct the receiver"),
     ],
@@ -231,7 +262,7 @@ def test_an_operation_that_fails_says_why(
 
 def test_an_operation_that_was_forgotten_is_ordered_anew(receiver: Receiver) -> None:
     receiver.script = [says(202, {"operation": "lost"})]
-    with pytest.raises(TransientError, match="no longer knows"):
+    with pytest.raises(NotYet, match="no longer knows"):
         connector.grant(spec_of(receiver))
 
 
@@ -239,7 +270,7 @@ def test_an_order_without_a_place_to_ask_is_transient(receiver: Receiver) -> Non
     bodies: list[object] = [{}, None, [], {"operation": True}]
     for body in bodies:
         receiver.script = [says(202, body)]
-        with pytest.raises(TransientError, match="asked again with the same key"):
+        with pytest.raises(NotYet, match="asked again with the same key"):
             connector.grant(spec_of(receiver))
 
 
@@ -288,8 +319,9 @@ def test_these_answers_are_permanent(receiver: Receiver, status: int) -> None:
 @pytest.mark.parametrize("status", [408, 409, 423, 425, 429, 500, 502, 503, 504])
 def test_these_answers_are_transient(receiver: Receiver, status: int) -> None:
     receiver.script = [says(status, {"message": "because of\nthis"})]
-    with pytest.raises(TransientError, match="because of this"):
+    with pytest.raises(TransientError, match="because of this") as caught:
         connector.revoke(spec_of(receiver))
+    assert caught.value.answered is (status in (409, 423, 425))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -320,6 +352,7 @@ def test_observing_reads_page_after_page(receiver: Receiver) -> None:
     receiver.held = {(f"person{number:04}", "picker") for number in range(2_500)}
     receiver.held.add(("bob", "packer"))
     held = connector.observe(
+        now=now(),
         resource_settings=settings_of(receiver),
         secret=SECRET,
         entitlements={"pick": {"role": "picker"}},
@@ -338,6 +371,7 @@ def test_an_observation_that_is_none_is_permanent(receiver: Receiver, body: obje
     receiver.script = [says(200, body)]
     with pytest.raises(PermanentError, match="receiver"):
         connector.observe(
+            now=now(),
             resource_settings=settings_of(receiver),
             secret=SECRET,
             entitlements={"pick": {"role": "picker"}},

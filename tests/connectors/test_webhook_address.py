@@ -18,6 +18,7 @@ from approvals.connectors.webhook import Webhook, conversation
 from approvals.connectors.webhook.address import network_errors, refusal
 
 from .authority import authority
+from .moments import now
 from .test_webhook import NAMES, SECRET, settings_of, spec_of
 from .webhook_receiver import Receiver
 
@@ -89,7 +90,7 @@ def test_no_spelling_of_a_host_reaches_inside(receiver: Receiver, host: str) -> 
     with pytest.raises(PermanentError, match="leads to"):
         connector.grant(spec_of(receiver, url=url, allow_private=[]))
     health = connector.check(
-        resource_settings=settings_of(receiver, url=url, allow_private=[]), secret=SECRET
+        now=now(), resource_settings=settings_of(receiver, url=url, allow_private=[]), secret=SECRET
     )
     assert not health.ok
     assert receiver.got == []

@@ -21,6 +21,7 @@ from approvals.management.demo_world import bastion as world
 from jitportal.embedded import bastion, server
 from jitportal.embedded.supervisor import Supervisor
 from jitportal.embedded.terminal import Terminal
+from tests.connectors.moments import now
 from tests.programs import require
 
 (SSH,) = CONNECTORS
@@ -53,6 +54,7 @@ def spec(target: bastion.Bastion, right: str, *, key: str | None = None) -> Gran
     told = json.loads(target.described.read_text())
     settings = {found.name: found.settings for found in world._rights(told)}
     return GrantSpec(
+        now=now(),
         request_id=f"r-{right}",
         subject_login="alice",
         subject_email="alice@example.com",

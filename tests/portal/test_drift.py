@@ -11,6 +11,7 @@ from approvals.models import Finding, Observation, Resource
 from approvals.selectors import clock
 from approvals.selectors import drift as reads
 from approvals.services import comparing, reconciliation
+from tests.connectors.moments import now
 from tests.connectors.noop import Noop
 from tests.world import World
 
@@ -25,7 +26,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(noop: Noop, login: str, entitlement: str) -> None:
     noop.grant(
         GrantSpec(
-            request_id="by-hand", subject_login=login, subject_email="", resource="orders-db",
+            now=now(), request_id="by-hand", subject_login=login, subject_email="", resource="orders-db",
             entitlement=entitlement, resource_settings={}, entitlement_settings={},
         )
     )  # fmt: skip

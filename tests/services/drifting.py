@@ -10,6 +10,7 @@ from approvals.models import (
     GrantEvent,
 )
 from approvals.services import reconciliation
+from tests.connectors.moments import now
 from tests.world import World
 
 
@@ -36,7 +37,7 @@ def events(request: AccessRequest) -> list[str]:
 def spec(login: str, entitlement: str) -> GrantSpec:
     """Return what somebody does at the target without the portal."""
     return GrantSpec(
-        request_id="by-hand", subject_login=login, subject_email=f"{login}@example.com",
+        now=now(), request_id="by-hand", subject_login=login, subject_email=f"{login}@example.com",
         resource="orders-db", entitlement=entitlement, resource_settings={},
         entitlement_settings={},
     )  # fmt: skip

@@ -114,6 +114,49 @@ def test_one_access_that_fails_while_others_work_opens_nothing(world: World, noo
     assert Circuit.objects.get().failures == 1
 
 
+def test_an_access_that_must_wait_closes_the_target_for_nobody(world: World, noop: Noop) -> None:
+    """Three tries of alice's removal, and carol's grant is made all the same."""
+    active = world.active()
+    noop.control(fail="wait", only_login="alice")
+    grants.end(actor=world.alice, request_id=active.request_id, now=clock.now())
+    for _ in range(circuits.FAILURES_TO_OPEN + 1):
+        later()
+    assert tries(active) == 1 + circuits.FAILURES_TO_OPEN + 1
+    assert not Circuit.objects.exists()
+    other = world.ask(by=world.carol, what=world.read)
+    work()
+    assert world.newest(other).state == "active"
+    assert world.newest(active).state == "revoking"
+
+
+def test_in_one_batch_it_holds_up_no_other(world: World, noop: Noop, settings: Any) -> None:
+    settings.TARGET_CONCURRENCY = 1
+    noop.control(fail="wait", only_login="alice")
+    rows = [world.ask(by=who, what=world.read) for who in (world.alice, world.carol, world.dan)]
+    work()
+    assert [world.newest(row).state for row in rows] == ["approved", "active", "active"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "waits"),
+    [
+        (timedelta(minutes=40), timedelta(minutes=40)),
+        (timedelta(hours=9), timedelta(seconds=queue.BACKOFF_MOST_SECONDS)),
+        (timedelta(minutes=-1), timedelta(seconds=1)),
+    ],
+)
+def test_it_is_tried_again_when_the_wait_is_over(
+    world: World, noop: Noop, ahead: timedelta, waits: timedelta
+) -> None:
+    active = world.active()
+    noop.control(fail="wait", until=clock.now() + ahead)
+    grants.end(actor=world.alice, request_id=active.request_id, now=clock.now())
+    work()
+    item = OutboxItem.objects.get(topic="grant.withdraw")
+    assert abs(item.not_before - clock.now() - waits) < timedelta(seconds=30)
+    assert item.last_error == "The test lets this one wait."
+
+
 def test_a_refusal_for_good_is_an_answer(world: World, noop: Noop) -> None:
     opened(world, noop)
     noop.control(fail="permanent")

@@ -1,7 +1,7 @@
 """What is repaired at targets, and that nothing is ever granted anew by it."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -283,9 +283,10 @@ class Ending(Noop):
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         held = super().observe(
-            resource_settings=resource_settings, secret=secret, entitlements=entitlements
+            now=now, resource_settings=resource_settings, secret=secret, entitlements=entitlements
         )
         if self.meanwhile is not None:
             self.meanwhile()

@@ -12,6 +12,7 @@ forward or a watch that runs goes on until it ends by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -27,22 +28,23 @@ from approvals.connectors.kubernetes_rolebinding.cluster import (
 )
 from approvals.connectors.kubernetes_rolebinding.settings import Holding, Place
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
     Step,
-    TransientError,
 )
 
 TRIES = 5  # when others write to the same binding at the same moment
 
 
-class KubernetesRoleBinding:
+class KubernetesRoleBinding(Connector):
     """Binds a role to a user, and takes every binding of that role from the user again."""
 
     key: ClassVar[str] = "kubernetes_rolebinding"
@@ -52,6 +54,20 @@ class KubernetesRoleBinding:
     ends_at_target: ClassVar[bool] = False
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
+
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """One user's role in one place of one cluster, which the kubeconfig may name instead."""
+        _, holding = settings.read(spec)
+        return {
+            "server": settings.spelled(spec.resource_settings.get("server") or ""),
+            "namespace": holding.namespace,
+            "role": [holding.kind, holding.role],
+            "username": holding.username,
+        }
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """Only where no setting names the cluster, so that the secret does."""
+        return not spec.resource_settings.get("server")
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The user has the role, through our binding.
@@ -97,6 +113,7 @@ class KubernetesRoleBinding:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The users that have each entitlement's role in its place, whoever bound them.
 
@@ -120,7 +137,7 @@ class KubernetesRoleBinding:
                             found.update(Held(login, key) for login in logins for key in keys)
         return sorted(found)
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the API server answers and knows us, and where we may bind roles."""
         started = perf_counter()
         errors = settings.errors(resource=resource_settings, entitlement=None)
@@ -261,8 +278,8 @@ def _take_others(cluster: Cluster, holding: Holding) -> list[str]:
     raise _contended(holding)
 
 
-def _contended(holding: Holding) -> TransientError:
-    return TransientError(
+def _contended(holding: Holding) -> NotYet:
+    return NotYet(
         f"Somebody keeps changing bindings of {holding.username} in {holding.where} at the same "
         "time. It is tried again."
     )

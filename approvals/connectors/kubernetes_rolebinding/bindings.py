@@ -12,7 +12,7 @@ from kubernetes import client
 
 from approvals.connectors.kubernetes_rolebinding.cluster import Cluster, Missing
 from approvals.connectors.kubernetes_rolebinding.settings import Holding, Place
-from approvals.connectors.protocol import PermanentError, TransientError
+from approvals.connectors.protocol import NotYet, PermanentError
 
 GROUP = "rbac.authorization.k8s.io"
 PAGE = 500
@@ -79,7 +79,7 @@ def replace(cluster: Cluster, binding: Binding, *, namespace: str | None) -> Non
 def delete(cluster: Cluster, binding: Binding, *, namespace: str | None) -> None:
     """This very binding is gone; one of its name that was made since is left alone.
 
-    Raises: Conflict; TransientError while a finalizer holds it, since it works until then.
+    Raises: Conflict; NotYet while a finalizer holds it, since it works until then.
     """
     name = name_of(binding)
     body = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=meta(binding).uid))
@@ -94,7 +94,7 @@ def delete(cluster: Cluster, binding: Binding, *, namespace: str | None) -> None
         return
     left = read(cluster, name=name, namespace=namespace)
     if left is not None and meta(left).uid == meta(binding).uid:
-        raise TransientError(
+        raise NotYet(
             f'The binding "{name}" is marked as deleted, but a finalizer holds it. It is tried '
             "again."
         )

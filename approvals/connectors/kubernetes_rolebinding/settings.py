@@ -206,6 +206,12 @@ def server_errors(server: object) -> list[str]:
     return problem if not host or "@" in url.netloc or url.query or url.fragment else []
 
 
+def spelled(server: str) -> list[str | int]:
+    """Host, port and path of an API server's URL: the same however it is written."""
+    url = urlsplit(server)
+    return [url.hostname or "", url.port or 443, url.path.rstrip("/")] if server else []
+
+
 def ca_errors(ca: object) -> list[str]:
     """What is wrong with the PEM of an authority; nothing is fine."""
     problem = ['"ca" must be the PEM text of a certificate (-----BEGIN CERTIFICATE-----).']

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -37,6 +38,7 @@ from approvals.connectors.ldap_group.session import (
 )
 from approvals.connectors.ldap_group.settings import BY_UID, Group, Place
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -59,7 +61,7 @@ class _Subject:
     value: str
 
 
-class LdapGroup:
+class LdapGroup(Connector):
     """Adds an existing person to a group, and takes them out."""
 
     key: ClassVar[str] = "ldap_group"
@@ -67,19 +69,25 @@ class LdapGroup:
     glyph: ClassVar[str] = "LD"
     needs_secret: ClassVar[bool] = True
     ends_at_target: ClassVar[bool] = False
-    lease_by_secret: ClassVar[bool] = False
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
 
     def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
-        """One person's value in one group of one server, however its name is written."""
+        """One person's value in one group of one server, however its name is written.
+
+        Where the person's entry is looked for does not count: it is the same person.
+        """
         place, group = Place.read(spec.resource_settings), Group.read(spec.entitlement_settings)
         return {
             "server": [place.address.host.lower(), place.address.port],
-            "people": [_spelled(place.people_base), place.login_attribute.lower()],
             "group": [_spelled(group.dn), group.attribute.lower()],
             "login": spec.subject_login,
         }
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """The URL names the server."""
+        del spec
+        return False
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The person's entry is a member of the group.
@@ -165,6 +173,7 @@ class LdapGroup:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The direct members of each entitlement's group, by the logins of their entries.
 
@@ -190,7 +199,7 @@ class LdapGroup:
             }
         )
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the server answers over verified TLS, takes the account and shows people."""
         started = perf_counter()
         try:

@@ -17,7 +17,7 @@ from typing import Any
 import requests
 import urllib3
 
-from approvals.connectors.protocol import ConnectorError, PermanentError, TransientError
+from approvals.connectors.protocol import ConnectorError, NotYet, PermanentError, TransientError
 from approvals.connectors.scim_group.wire import Deadline, browser
 from approvals.connectors.secrets import redact
 
@@ -29,8 +29,9 @@ ATTEMPTS = 3  # of one question, when the provider says after how long to ask ag
 LONGEST_SAID = 300
 PATCH_SCHEMA = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
-# 409: another change of the group at the same moment.
 _BUSY = (408, 409, 425, 429)
+_CONTENDED = (409,)
+"""Another change of the group at the same moment: no word about other groups."""
 _NOT_IMPLEMENTED = 501
 
 
@@ -248,7 +249,8 @@ def _too_slow() -> TransientError:
 
 def _busy(status: int, wait_seconds: float | None) -> TransientError:
     when = "" if wait_seconds is None else f" and asks to wait {wait_seconds:.0f} seconds"
-    return TransientError(f"The SCIM provider answers {status}{when}. It is tried again.")
+    kind = NotYet if status in _CONTENDED else TransientError
+    return kind(f"The SCIM provider answers {status}{when}. It is tried again.")
 
 
 def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:

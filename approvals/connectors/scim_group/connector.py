@@ -16,21 +16,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
     Step,
-    TransientError,
 )
 from approvals.connectors.scim_group import settings
 from approvals.connectors.scim_group.client import (
@@ -53,7 +55,7 @@ _NOT_THAT_FORM = ("invalidPath", "invalidSyntax")  # RFC 7644 3.12
 _NO_TARGET = "noTarget"
 
 
-class ScimGroup:
+class ScimGroup(Connector):
     """Adds an existing user to a group, and takes them out."""
 
     key: ClassVar[str] = "scim_group"
@@ -61,7 +63,6 @@ class ScimGroup:
     glyph: ClassVar[str] = "SC"
     needs_secret: ClassVar[bool] = True
     ends_at_target: ClassVar[bool] = False
-    lease_by_secret: ClassVar[bool] = False
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
 
@@ -73,6 +74,11 @@ class ScimGroup:
             "group": spec.entitlement_settings["group_id"],
             "login": provider.user_name(spec.subject_login),
         }
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """The URL names the provider."""
+        del spec
+        return False
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The user is a member of the group.
@@ -105,7 +111,7 @@ class ScimGroup:
                 listed = _member_ids(client.get(path))
                 # Nobody listed says nothing: some providers never show members.
                 if listed and user["id"] not in listed:
-                    raise TransientError(
+                    raise NotYet(
                         "The SCIM provider answered that the member was added, but does not list "
                         "it. It is tried again."
                     )
@@ -123,7 +129,7 @@ class ScimGroup:
     def revoke(self, spec: GrantSpec) -> Receipt:
         """The user is no direct member of the group, whoever made them one.
 
-        Raises: TransientError also when the provider confirms and lists the member still.
+        Raises: NotYet also when the provider confirms and lists the member still.
         """
         provider, path, user_name = _checked(spec)
         detail = _facts(spec, user_name) | {"granted": False, "removed": False}
@@ -142,7 +148,7 @@ class ScimGroup:
                 return Receipt(detail=detail)
             detail["removed"] = _remove(client, path, user["id"], by=provider.remove_by)
             if user["id"] in _member_ids(client.get(path, understood=(404,))):
-                raise TransientError(
+                raise NotYet(
                     "The SCIM provider answered that the member was removed, but lists it still. "
                     "It is tried again."
                 )
@@ -154,6 +160,7 @@ class ScimGroup:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """The direct members of each entitlement's group, by the portal's logins.
 
@@ -173,7 +180,7 @@ class ScimGroup:
             for one in ids
         )
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the provider answers, takes the token, and can do what membership needs."""
         started = perf_counter()
         try:

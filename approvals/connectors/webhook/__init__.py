@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
 from approvals.connectors.protocol import (
+    Connector,
     ConnectorError,
     Field,
     GrantSpec,
@@ -35,7 +37,7 @@ MOST_PAGES = 1_000
 _LONGEST_CURSOR_CHARACTERS = 1_000
 
 
-class Webhook:
+class Webhook(Connector):
     """Asks a receiver of the operator's own to grant and revoke."""
 
     key: ClassVar[str] = "webhook"
@@ -46,6 +48,20 @@ class Webhook:
     is_told_the_end: ClassVar[bool] = True
     resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
     entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
+
+    def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
+        """One person's role at one receiver, however its address is written."""
+        endpoint = settings.Endpoint.read(spec.resource_settings)
+        return {
+            "receiver": [endpoint.host.lower(), endpoint.port, endpoint.target],
+            "role": spec.entitlement_settings["role"],
+            "login": spec.subject_login,
+        }
+
+    def lease_by_secret(self, spec: GrantSpec) -> bool:
+        """The URL names the receiver."""
+        del spec
+        return False
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The receiver has confirmed that the subject holds the role."""
@@ -61,6 +77,7 @@ class Webhook:
         resource_settings: Settings,
         secret: str | None,
         entitlements: Mapping[str, Settings],
+        now: datetime,
     ) -> list[Held]:
         """What the receiver says; it is asked page by page.
 
@@ -73,7 +90,7 @@ class Webhook:
             if errors:
                 raise PermanentError(f"Entitlement {key}: {' '.join(errors)}")
             keys_by_role.setdefault(wanted["role"], []).append(key)
-        conversation = Conversation(resource=resource_settings, secret=secret)
+        conversation = Conversation(resource=resource_settings, secret=secret, now=now)
         found: set[Held] = set()
         cursor: str | None = None
         for _ in range(MOST_PAGES):
@@ -89,11 +106,11 @@ class Webhook:
                 return sorted(found)
         raise PermanentError(f"The receiver's answer has more than {MOST_PAGES} pages.")
 
-    def check(self, *, resource_settings: Settings, secret: str | None) -> Health:
+    def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         """Whether the receiver answers a `ping` with 2xx, so that it knows our signature."""
         started = perf_counter()
         try:
-            conversation = Conversation(resource=resource_settings, secret=secret)
+            conversation = Conversation(resource=resource_settings, secret=secret, now=now)
             conversation.ask(event="ping", key=f"{uuid.uuid4()}_ping", data={})
         except ConnectorError as error:
             return Health(ok=False, message=error.message)
@@ -122,8 +139,16 @@ def _ask(spec: GrantSpec, *, action: str) -> Receipt:
     if errors:
         raise PermanentError(" ".join(errors))
     role = spec.entitlement_settings["role"]
-    key = message.idempotency_key(request_id=spec.request_id, action=action)
-    conversation = Conversation(resource=spec.resource_settings, secret=spec.secret)
+    act, ends = spec.act, _ends(spec) if action == "grant" else {}
+    key = message.idempotency_key(
+        request_id=spec.request_id,
+        action=action,
+        act=act.key if act else "",
+        end=spec.ends_at if ends.get("ends_at") else None,
+    )
+    conversation = Conversation(
+        resource=spec.resource_settings, secret=spec.secret, now=spec.moment()
+    )
     answer = conversation.ask(
         event=f"access.{action}",
         key=key,
@@ -133,8 +158,9 @@ def _ask(spec: GrantSpec, *, action: str) -> Receipt:
             "resource": spec.resource,
             "entitlement": spec.entitlement,
             "role": role,
-            "ends_at": spec.ends_at.isoformat() if spec.ends_at else None,
+            **ends,
         },
+        asked_at=act.asked_at if act else None,
     )
     detail: dict[str, Any] = {
         "granted": action == "grant",
@@ -144,6 +170,17 @@ def _ask(spec: GrantSpec, *, action: str) -> Receipt:
         **_said(answer, conversation),
     }
     return Receipt(detail=detail, sessions_closed=_sessions_closed(answer))
+
+
+def _ends(spec: GrantSpec) -> dict[str, Any]:
+    """When the access ends: how long after the confirmation, or at which moment; never both.
+
+    A moment that moved from try to try would be another body under the same key.
+    """
+    if spec.duration is not None:
+        return {"ends_at": None, "duration_seconds": int(spec.duration.total_seconds())}
+    ends_at = spec.ends_at.isoformat() if spec.ends_at else None
+    return {"ends_at": ends_at, "duration_seconds": None}
 
 
 def _said(answer: Confirmed, conversation: Conversation) -> dict[str, Any]:

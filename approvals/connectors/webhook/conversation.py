@@ -1,7 +1,7 @@
 """One thing asked of a receiver: send the event, and wait for its confirmation within the bound.
 
 The receiver does the work before it answers, or answers 202 and says where to ask. When it is not
-done within the bound the call fails as transient: the outbox delivers the same thing again, with
+done within the bound the call fails as not yet done: the outbox delivers the same thing again, with
 the same idempotency key, and the receiver, which knows the key, says how far it is.
 """
 
@@ -11,13 +11,13 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from standardwebhooks import Webhook as Signer
 
-from approvals.connectors.protocol import PermanentError, Settings, TransientError
+from approvals.connectors.protocol import NotYet, PermanentError, Settings, TransientError
 from approvals.connectors.secrets import redact
 from approvals.connectors.webhook import message
 from approvals.connectors.webhook.address import addresses
@@ -29,7 +29,9 @@ RESOLVE_WITHIN_SECONDS = 2.0
 LONGEST_SAID_CHARACTERS = 300
 
 # The same request may succeed later. All other 4xx: somebody must change something first.
-_PASSING_STATUS = (408, 409, 423, 425, 429)
+_PASSING_STATUS = (408, 429)
+# Somebody is at the same thing, or it is too early for it: the receiver itself works.
+_WAITING_STATUS = (409, 423, 425)
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 1.0
 _LONGEST_OPERATION_CHARACTERS = 200
@@ -46,12 +48,14 @@ class Confirmed:
 class Conversation:
     """A receiver whose address was judged, for the length of one call of the connector."""
 
-    def __init__(self, *, resource: Settings, secret: str | None) -> None:
-        """Resolve and judge the host.
+    def __init__(self, *, resource: Settings, secret: str | None, now: datetime) -> None:
+        """Resolve and judge the host. What is sent is dated by `now` and the time since.
 
         Raises: PermanentError, TransientError.
         """
-        self._deadline = time.monotonic() + WITHIN_SECONDS
+        self._began_at = now
+        self._began = time.monotonic()
+        self._deadline = self._began + WITHIN_SECONDS
         self._endpoint = Endpoint.read(resource)
         self._signers: list[Signer] = message.signers(secret=secret)
         self._secret = secret
@@ -68,13 +72,17 @@ class Conversation:
             context=self._endpoint.context(),
         )
 
-    def ask(self, *, event: str, key: str, data: Mapping[str, Any]) -> Confirmed:
+    def ask(
+        self, *, event: str, key: str, data: Mapping[str, Any], asked_at: datetime | None = None
+    ) -> Confirmed:
         """Send `event`, and return when the receiver has confirmed it.
 
-        Raises: PermanentError, TransientError.
+        The signature is of this moment; the event itself is of `asked_at`, if that is given.
+
+        Raises: PermanentError, TransientError, NotYet.
         """
-        sent_at = datetime.now(UTC)
-        body = message.body_of(event=event, sent_at=sent_at, data=data)
+        sent_at = self._now()
+        body = message.body_of(event=event, asked_at=asked_at or sent_at, data=data)
         answer = self._send("POST", self._endpoint.target, key=key, body=body, sent_at=sent_at)
         if answer.status != 202:
             return Confirmed(said=self._confirmed(answer), polls=0)
@@ -87,6 +95,9 @@ class Conversation:
         for part in (self._secret or "").split():
             text = redact(redact(text, part), part.removeprefix("whsec_"))
         return text[:LONGEST_SAID_CHARACTERS]
+
+    def _now(self) -> datetime:
+        return self._began_at + timedelta(seconds=time.monotonic() - self._began)
 
     def _send(self, method: str, path: str, *, key: str, body: str, sent_at: datetime) -> Answer:
         return exchange(
@@ -103,18 +114,18 @@ class Conversation:
         polls = 0
         while True:
             if time.monotonic() + wait_seconds >= self._deadline:
-                raise TransientError(
+                raise NotYet(
                     f"{self._place.origin} took the order and has not confirmed it yet. It is "
                     "asked again with the same key."
                 )
             time.sleep(wait_seconds)
             wait_seconds = min(2 * wait_seconds, _LONGEST_WAIT_SECONDS)
             polls += 1
-            answer = self._send("GET", path, key=key, body="", sent_at=datetime.now(UTC))
+            answer = self._send("GET", path, key=key, body="", sent_at=self._now())
             if answer.status == 202:
                 continue
             if answer.status in (404, 410):
-                raise TransientError(
+                raise NotYet(
                     f"{self._place.origin} no longer knows the operation. It is asked anew with "
                     "the same key."
                 )
@@ -125,7 +136,7 @@ class Conversation:
             if state == "failed":
                 why = self.redacted(said.get("message", "no reason given"))
                 if said.get("retry") is True:
-                    raise TransientError(f"{self._place.origin} failed: {why}. It is tried again.")
+                    raise NotYet(f"{self._place.origin} failed: {why}. It is tried again.")
                 raise PermanentError(f"{self._place.origin} refused: {why}.")
             if state != "pending":
                 raise PermanentError(
@@ -136,7 +147,7 @@ class Conversation:
     def _where_to_ask(self, answer: Answer) -> str:
         """The path, with its query, that the 202 names.
 
-        Raises: PermanentError for a place on another origin; TransientError for none.
+        Raises: PermanentError for a place on another origin; NotYet for none.
         """
         said = _object(answer.body)
         url = said.get("status_url")
@@ -152,7 +163,7 @@ class Conversation:
             raise PermanentError(
                 f"{self._place.origin} named an operation that can't be asked for."
             )
-        raise TransientError(
+        raise NotYet(
             f"{self._place.origin} took the order (202) and has not confirmed it. It is asked "
             "again with the same key."
         )
@@ -175,7 +186,7 @@ class Conversation:
     def _confirmed(self, answer: Answer) -> dict[str, Any]:
         """The answer's object, if its status says that all is well.
 
-        Raises: PermanentError, TransientError.
+        Raises: PermanentError, TransientError, NotYet.
         """
         status, origin = answer.status, self._place.origin
         if 200 <= status < 300:
@@ -196,6 +207,8 @@ class Conversation:
             raise TransientError(
                 f"{origin} could not do it now ({status}).{why} It is tried again."
             )
+        if status in _WAITING_STATUS:
+            raise NotYet(f"{origin} could not do it now ({status}).{why} It is tried again.")
         raise PermanentError(f"{origin} refused ({status}).{why or ' Ask who runs the receiver.'}")
 
 

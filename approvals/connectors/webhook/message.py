@@ -48,21 +48,27 @@ def _is_good(key: str) -> bool:
     return prefix == "whsec_" and FEWEST_KEY_BYTES <= length_bytes <= MOST_KEY_BYTES
 
 
-def idempotency_key(*, request_id: str, action: str) -> str:
-    """The same for each delivery of one thing that is asked for.
+def idempotency_key(*, request_id: str, action: str, act: str, end: datetime | None) -> str:
+    """The same for each delivery of one thing that is asked for, and new for whatever else is.
+
+    `act` tells acts of one request apart. The end that a grant names is part of it, since one that
+    names another end asks for something else.
 
     Raises: PermanentError for an id that can't be written in a header.
     """
-    key = f"{request_id}_{action}"
+    parts = [request_id, action, act]
+    if end is not None:
+        parts.append(end.astimezone(UTC).strftime("%Y%m%dT%H%M%S%f"))
+    key = "_".join(part for part in parts if part)
     if not _KEY.fullmatch(key):
         raise PermanentError("The request's id can't be sent: letters, digits, - and _ alone can.")
     return key
 
 
-def body_of(*, event: str, sent_at: datetime, data: Mapping[str, Any]) -> str:
-    """The message as it is signed and sent."""
+def body_of(*, event: str, asked_at: datetime, data: Mapping[str, Any]) -> str:
+    """The message as it is signed and sent: the same at each delivery."""
     return json.dumps(
-        {"type": event, "timestamp": sent_at.astimezone(UTC).isoformat(), "data": dict(data)},
+        {"type": event, "timestamp": asked_at.astimezone(UTC).isoformat(), "data": dict(data)},
         separators=(",", ":"),
     )
 

@@ -155,8 +155,9 @@ def stuck(case: Case) -> Letter:
             Fact("Tries", f"{telling.failed_removals(record.request_id)} failed", "bad"),
         ),
         paragraphs=(
-            f"Look whether {target} is up, reachable, and still accepts the portal's credentials; "
-            "mend what the message names. The next try then removes the access.",
+            f"Mend what the message names. Where it names nothing, look whether {target} is up, "
+            "reachable, and still accepts the portal's credentials. The next try then removes the "
+            "access.",
             f"If it can't wait: remove the role at {target} by hand. The next try finds that and "
             "confirms it.",
         ),
