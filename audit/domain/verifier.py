@@ -505,7 +505,8 @@ class Order:
             digest = hashed.hexdigest().encode()
             at = entry.rfind(b'","prev":"') + 10
             before = newest.pop(entry[at : at + 64], None)
-            if before is None or entry[at + 64 :] != before[1] or entry.rfind(before[0]) < 0:
+            name_at = entry.rfind(b'},"id":"')
+            if before is None or entry[at + 64 :] != before[1] or entry.rfind(before[0]) != name_at:
                 self._unusual(leaf, entry, digest, before)
             else:
                 rev = before[2] + 1

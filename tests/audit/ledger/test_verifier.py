@@ -245,6 +245,24 @@ def test_a_large_tree_has_its_upper_tiles_checked(tmp_path: Path) -> None:
     )
 
 
+def test_an_object_named_among_the_commitments_is_not_the_entrys(tmp_path: Path) -> None:
+    """Its end is right for the one object, but it says to be another's."""
+    made = Ledger()
+    made.add(model="m", id="1", values={"reason": "r"})
+    made.add(model="m", id="1", values={"reason": "s"})
+    inner = b'"fields":{"a":{"b":{},"id":"1","model":"m","op":"submit"},"reason"'
+    forged = (
+        made.made[1]
+        .replace(b'"fields":{"reason"', inner)
+        .replace(
+            b'},"id":"1","model":"m","op":"submit","prev"',
+            b'},"id":"2","model":"m","op":"submit","prev"',
+        )
+    )
+    report = refused([made.made[0], forged], tmp_path)
+    assert report.problems == [(1, "its prev is an entry of another object")]
+
+
 def test_an_entry_that_is_not_a_ledgers_is_found(made: Ledger, tmp_path: Path) -> None:
     report = refused([*made.made[:5], b'{"hello":1}'], tmp_path)
     assert report.problems[0] == (5, "this is not an entry of a ledger")
