@@ -29,30 +29,37 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import gc
 import hmac
 import json
+import marshal
 import os
 import re
-import sqlite3
 import struct
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+from zlib import crc32
+
+if TYPE_CHECKING:  # the others that not every run needs are imported where they are used
+    import sqlite3
+    from concurrent.futures import Future
 
 HASH = 32
 WIDTH = 256
-CHUNK_BUNDLES = 16
+CHUNK_BUNDLES = 32
 SHOWN_MOST = 20
 LISTED_MOST = 1000
 NOTE_BYTES_MOST = 1_000_000
 LINE_BYTES_MOST = 1 << 26
+PAIRS = struct.Struct("64s")
+DIGEST = type(sha256()).digest
 EMPTY_ROOT = sha256(b"").digest()
 ED25519, COSIGNATURE, ML_DSA_44 = 0x01, 0x04, 0x06
 KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
@@ -351,17 +358,17 @@ def _check_kinds(trust: Trust) -> None:
 # -- the tree
 
 
-def climb(hashes: list[bytes]) -> bytes:
-    """Return the root over a power of two of hashes."""
+def climb(row: bytes, wanted: int = 1) -> bytes:
+    """Return the hashes, `wanted` in number, over that many times a power of two of hashes."""
     fresh = sha256(b"\x01").copy  # copying a started hash is faster than starting one
-    while len(hashes) > 1:
-        pairs, above = iter(hashes), []
-        for left in pairs:
-            digest = fresh()
-            digest.update(left + next(pairs))
-            above.append(digest.digest())
-        hashes = above
-    return hashes[0]
+    while len(row) > wanted * HASH:
+        above = []
+        for (pair,) in PAIRS.iter_unpack(row):
+            node = fresh()
+            node.update(pair)
+            above.append(node.digest())
+        row = b"".join(above)
+    return row
 
 
 def fold(levels: list[list[bytes]]) -> bytes:
@@ -371,7 +378,7 @@ def fold(levels: list[list[bytes]]) -> bytes:
         end = len(hashes)
         while end:
             width = end & -end
-            peak = climb(hashes[end - width : end])
+            peak = climb(b"".join(hashes[end - width : end]))
             root = peak if root is None else sha256(b"\x01" + peak + root).digest()
             end -= width
     return EMPTY_ROOT if root is None else root
@@ -414,7 +421,8 @@ def split_hashes(data: bytes) -> list[bytes]:
 def read_tile(folder: Path, level: int | str, index: int, width: int) -> bytes | None:
     """Return a tile's bytes, None when there is no such file."""
     try:
-        return (folder / tile_path(level, index, width)).read_bytes()
+        with open(f"{folder}/{tile_path(level, index, width)}", "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read()
     except OSError:
         return None
 
@@ -444,15 +452,37 @@ def compare_tile(
 # -- scanning: one chunk of bundles, in a process of its own where there are several
 
 
-#: The end of an entry's canonical bytes, from after its fields: object, prev, rev and type.
+#: An entry's canonical bytes from after its fields on: its object and op; then prev, rev and type.
+NAME = re.compile(rb'(\},"id":"[^"\\]++","model":"[^"\\]++","op":")[^"\\]++')
 LINK = re.compile(
-    rb'(\},"id":"[^"\\]+","model":"[^"\\]+","op":")[^"\\]+","prev":"([0-9a-f]{64})?",'
-    rb'"rev":([1-9][0-9]{0,15}),"type":"([a-z][a-z0-9_.]*)","v":1\}'
+    NAME.pattern + rb'","prev":"([0-9a-f]{64})?",'
+    rb'"rev":([1-9][0-9]{0,15}),"type":"([a-z][a-z0-9_.]*+)","v":1\}'
 )
 MEMBERS = {"actor", "at", "fields", "id", "model", "op", "prev", "rev", "type", "v"}
-#: Object, first leaf, its revision, its prev, flags; then the last revision and its hash.
-HEAD = struct.Struct(">16sQQ64sBQ64s")
-STARTS, ERASES = 1, 2
+PREV = b'","prev":"'
+
+
+def ending(prev: bytes, rev: int) -> bytes:
+    """Return how a revision's entry ends from the closing quote of its op on."""
+    return b'%b%b","rev":%d,"type":"rev","v":1}' % (PREV, prev, rev)
+
+
+def read_ending(end: bytes) -> tuple[bytes, int]:
+    """Return prev and revision of an ending, none and 1 of no ending."""
+    at = len(PREV) + 2 * HASH
+    return (end[len(PREV) : at], int(end[at + 8 : -20])) if end else (b"", 1)
+
+
+#: The length of such an ending with a prev and a revision below 10; by the digit of a revision the
+#: next one's ending from behind its prev; and the endings of an object's first two entries.
+ENDING = len(ending(bytes(2 * HASH), 9))
+NEXT = {ord(f"{rev}"): ending(b"", rev + 1)[len(PREV) :] for rev in range(10)}
+START = ending(b"", 1)
+SECOND = NEXT[ord("1")]
+#: What crosses chunks of an object: its id and model up to the op, its first leaf in the chunk
+#: doubled, plus 1 for an erasure; then the ending that this entry has (of an erasure, with the
+#: revision that would follow), empty for an object's first; and the ending that has to come next.
+Head = tuple[bytes, int, bytes, bytes]
 Problem = tuple[int | None, str]
 Gap = tuple[int, bytes, int, str]
 #: An erasure in a later log: that log, its leaf there, and what it erased.
@@ -488,15 +518,15 @@ class Order:
     """Each object's first and newest entry inside one chunk, and the rules between."""
 
     chunk: Chunk
-    first: dict[bytes, tuple[int, int, bytes, int]] = field(default_factory=dict)
+    first: dict[bytes, tuple[int, int, bytes, bool]] = field(default_factory=dict)
     newest: dict[bytes, State] = field(default_factory=dict)
     ends: dict[int, bytes] = field(default_factory=dict)
 
     def follow(self, leaf: int, entries: list[bytes]) -> None:
         """Check that each entry continues its object's previous entry.
 
-        This is the hot loop: the next revision of an object that the chunk has seen is recognised
-        by its end alone, where canonical JSON puts id, model, op, prev, rev and type.
+        The next revision of an object that the chunk has seen is recognised by its end alone,
+        where canonical JSON puts id, model, op, prev, rev and type.
         """
         newest, ends, fresh = self.newest, self.ends, sha256().copy
         for entry in entries:
@@ -505,7 +535,8 @@ class Order:
             digest = hashed.hexdigest().encode()
             at = entry.rfind(b'","prev":"') + 10
             before = newest.pop(entry[at : at + 64], None)
-            if before is None or entry[at + 64 :] != before[1] or entry.rfind(before[0]) < 0:
+            name_at = entry.rfind(b'},"id":"')
+            if before is None or entry[at + 64 :] != before[1] or entry.rfind(before[0]) != name_at:
                 self._unusual(leaf, entry, digest, before)
             else:
                 rev = before[2] + 1
@@ -526,7 +557,7 @@ class Order:
         name = match[1]
         prev, rev, erases = match[2] or b"", int(match[3]), match[4] == b"erase"
         if erases:
-            self._erasure(leaf, entry, name[2:-8], rev)
+            note_erasure(self.chunk, leaf, entry, name, rev)
         words = None
         if match[4] == b"succession":
             words = self._succession(leaf, entry)
@@ -535,7 +566,7 @@ class Order:
         elif bool(prev) is (rev == 1 and not erases):
             words = f"revision {rev} has {'a' if prev else 'no'} prev"
         elif before is None and name not in self.first:
-            self.first[name] = leaf, rev, prev, STARTS * (not prev) | ERASES * erases
+            self.first[name] = leaf, rev, prev, erases
         elif before is None:
             words = broken_link(prev, rev, erases, (b"", 0))
         elif before[0] != name:
@@ -558,27 +589,107 @@ class Order:
         self.chunk.succession = said
         return None
 
-    def _erasure(self, leaf: int, entry: bytes, name: bytes, rev: int) -> None:
-        try:
-            fields = parse(entry)["fields"]
-        except (Broken, KeyError, TypeError):
-            fields = None
-        if not isinstance(fields, dict) or not fields:
-            self.chunk.problems.append((leaf, "the erasure doesn't say what it erases"))
-            return
-        self.chunk.erasures += [(leaf, name, rev, each) for each in fields]
-
-    def pack(self, buckets: int) -> dict[int, bytes]:
-        """Return each object's ends in this chunk, by bucket, in the order of their leaves."""
-        made: list[list[bytes]] = [[] for _ in range(buckets)]
+    def heads(self) -> Iterator[Head]:
+        """Yield each object's ends in this chunk."""
         newest = {name: (digest, rev) for digest, (name, _, rev) in self.newest.items()}
-        for name, (leaf, rev, prev, flags) in self.first.items():
+        for name, (leaf, rev, prev, erases) in self.first.items():
             if name not in newest:
                 continue  # another object's entry claimed it: that is a problem already
             digest, last = newest[name]
-            short = sha256(name).digest()[:16]
-            made[short[0] % buckets].append(HEAD.pack(short, leaf, rev, prev, flags, last, digest))
-        return {bucket: b"".join(records) for bucket, records in enumerate(made) if records}
+            link = ending(prev, rev + erases) if prev else b""
+            yield name, leaf * 2 + erases, link, ending(digest, last + 1)
+
+
+#: What is known of an object under the ending that its next entry has to have: its id and model up
+#: to the op, the length of that, and the rest of a head.
+Known = tuple[bytes, int, int, bytes]
+
+
+@dataclass
+class Usual:
+    """Follows objects in few steps for as long as nothing is unusual.
+
+    Whatever `Order` has a problem with is refused here, and may be refused without one.
+    """
+
+    chunk: Chunk
+    names: set[bytes] = field(default_factory=set)
+    newest: dict[bytes, Known] = field(default_factory=dict)
+
+    def follow(self, leaf: int, entries: list[bytes]) -> bool:
+        """Return whether each entry rightly follows its object's previous entry."""
+        newest, take, after = self.newest, self.newest.pop, NEXT
+        hashes = hash_links(entries)
+        numbers = range(leaf, leaf + len(entries))
+        for at, entry, digest in zip(numbers, entries, hashes, strict=True):
+            known = take(entry[-ENDING:], None)
+            if (
+                known
+                and entry[(op := entry.rfind(b'"', 0, -ENDING) + 1) - known[1] : op] == known[0]
+            ):
+                newest[PREV + digest + after[entry[-21]]] = known
+            elif entry.endswith(START):
+                if not self._begin(at, entry, digest):
+                    return False
+            elif not self._meet(at, entry, digest, known):
+                return False
+        return True
+
+    def _begin(self, leaf: int, entry: bytes, digest: bytes) -> bool:
+        """Take an object's first entry, of the usual type."""
+        at, end = entry.rfind(b'},"id":"'), len(entry) - len(START)
+        match = NAME.fullmatch(entry, at, end) if at > 0 else None
+        if not match or entry[:10] != b'{"actor":"' or match[1] in self.names:
+            return False
+        name = match[1]
+        self.names.add(name)
+        self.newest[PREV + digest + SECOND] = name, len(name), leaf * 2, b""
+        return True
+
+    def _meet(self, leaf: int, entry: bytes, digest: bytes, known: Known | None) -> bool:
+        """Take an entry that isn't plainly the next revision of an object seen in this chunk."""
+        match = LINK.fullmatch(entry, max(0, entry.rfind(b'},"id":"')))
+        if not match or not entry.startswith(b'{"actor":"') or match[4] == b"succession":
+            return False
+        name, prev, rev, erases = match[1], match[2], int(match[3]), match[4] == b"erase"
+        if (prev is None) is not (rev == 1 and not erases):
+            return False
+        link = ending(prev, rev + erases) if prev else b""
+        if known is None:
+            known = self.newest.pop(link, None)
+        if known is None and name not in self.names:
+            self.names.add(name)
+            known = name, len(name), leaf * 2 + erases, link
+        elif known is None or known[0] != name:
+            return False
+        self.newest[ending(digest, rev + 1)] = known
+        return not erases or note_erasure(self.chunk, leaf, entry, name, rev)
+
+    def heads(self) -> Iterator[Head]:
+        """Yield each object's ends in this chunk."""
+        for following, (name, _, mark, link) in self.newest.items():
+            yield name, mark, link, following
+
+
+def pack(heads: Iterator[Head], buckets: int) -> dict[int, bytes]:
+    """Return heads by bucket; an object's are always in the same."""
+    made: list[list[Head]] = [[] for _ in range(buckets)]
+    for head in heads:
+        made[crc32(head[0]) % buckets].append(head)
+    return {bucket: marshal.dumps(each) for bucket, each in enumerate(made) if each}
+
+
+def note_erasure(chunk: Chunk, leaf: int, entry: bytes, name: bytes, rev: int) -> bool:
+    """Note what an erasure erases; return whether it says so."""
+    try:
+        fields = parse(entry)["fields"]
+    except (Broken, KeyError, TypeError):
+        fields = None
+    if not isinstance(fields, dict) or not fields:
+        chunk.problems.append((leaf, "the erasure doesn't say what it erases"))
+        return False
+    chunk.erasures += [(leaf, name[2:-8], rev, each) for each in fields]
+    return True
 
 
 def broken_link(
@@ -599,13 +710,14 @@ def broken_link(
 def split_bundle(data: bytes, width: int) -> tuple[list[bytes], str | None]:
     """Return a bundle's entries, and what is wrong with it."""
     entries: list[bytes] = []
-    at, end = 0, len(data)
-    while at + 1 < end:
-        stop = at + 2 + (data[at] << 8 | data[at + 1])
-        entries.append(data[at + 2 : stop])
-        at = stop
-    if at != end:
-        return entries[: -1 if at > end else None], "the bundle is cut off"
+    add, stop = entries.append, 0
+    with suppress(IndexError):  # at the end, or behind it if the last entry is cut off
+        while True:
+            at = stop + 2
+            stop = at + (data[stop] << 8 | data[stop + 1])
+            add(data[at:stop])
+    if stop != len(data):
+        return entries[: -1 if stop > len(data) else None], "the bundle is cut off"
     if len(entries) != width:
         return entries[:width], f"the bundle has {len(entries)} entries, not {width}"
     return entries, None
@@ -625,6 +737,42 @@ class Job:
 
 def scan(job: Job) -> Chunk:
     """Return what a chunk's entries come to, each checked against tiles and payloads."""
+    return glance(job) or look(job)
+
+
+def glance(job: Job) -> Chunk | None:
+    """Return what a chunk comes to if nothing is wrong with it, else None.
+
+    Nearly every chunk is of this kind, and this takes less time than `look`, which names what is
+    wrong with the others. What one of them refuses, the other must not let pass.
+    """
+    chunk = Chunk()
+    usual = Usual(chunk)
+    row = []
+    for index in range(job.first, job.first + job.count):
+        width = min(WIDTH, job.size - index * WIDTH)
+        leaf = index * WIDTH
+        data = read_tile(job.folder, "entries", index, width) or b""
+        entries, wrong = split_bundle(data, width)
+        if wrong:
+            return None
+        hashes = hash_leaves(entries)
+        leaves = b"".join(hashes)
+        if leaves != read_tile(job.folder, 0, index, width) or not usual.follow(leaf, entries):
+            return None
+        if width == WIDTH:
+            row.append(leaves)
+        else:
+            chunk.tail = hashes
+        chunk.entries += width
+        open_payloads(chunk, job, leaf, entries)
+    chunk.roots = split_hashes(climb(b"".join(row), len(row)))
+    chunk.heads = pack(usual.heads(), job.buckets)
+    return None if chunk.problems else chunk
+
+
+def look(job: Job) -> Chunk:
+    """Return what a chunk comes to, and what is wrong with which of its entries."""
     chunk = Chunk()
     order = Order(chunk)
     for index in range(job.first, job.first + job.count):
@@ -644,15 +792,13 @@ def scan(job: Job) -> Chunk:
             stored = read_tile(job.folder, 0, index, width) or b""
             hashes = split_hashes(stored.ljust(width * HASH, b"\0")[: width * HASH])
         if width == WIDTH:
-            chunk.roots.append(climb(hashes))
+            chunk.roots.append(climb(b"".join(hashes)))
         else:
             chunk.tail = hashes
         chunk.entries += len(entries)
         order.follow(leaf, entries)
-        if job.payloads is not None:
-            for at, entry in enumerate(entries, leaf):
-                open_payload(chunk, at, entry, job.payloads.get(at))
-    chunk.heads = order.pack(job.buckets)
+        open_payloads(chunk, job, leaf, entries)
+    chunk.heads = pack(order.heads(), job.buckets)
     chunk.problems = sorted(chunk.problems, key=lambda p: p[0] or 0)[:SHOWN_MOST]
     return chunk
 
@@ -665,6 +811,19 @@ def hash_leaves(entries: list[bytes]) -> list[bytes]:
         digest.update(entry)
         made.append(digest.digest())
     return made
+
+
+def hash_links(entries: list[bytes]) -> tuple[bytes, ...]:
+    """Return the hash of each entry as the next one of its object spells it."""
+    digests = map(DIGEST, map(sha256, entries))
+    return struct.unpack("64s" * len(entries), b"".join(digests).hex().encode())
+
+
+def open_payloads(chunk: Chunk, job: Job, leaf: int, entries: list[bytes]) -> None:
+    """Check the values that came with a bundle's entries, if any did."""
+    if job.payloads is not None:
+        for at, entry in enumerate(entries, leaf):
+            open_payload(chunk, at, entry, job.payloads.get(at))
 
 
 def open_payload(chunk: Chunk, leaf: int, entry: bytes, line: bytes | None) -> None:
@@ -836,10 +995,12 @@ class Scan:
         for root in chunk.roots:
             self._rise(1, root)
         self.edge[0] = chunk.tail
+        from tempfile import SpooledTemporaryFile
+
         for bucket, data in chunk.heads.items():
             if bucket not in self.files:
-                self.files[bucket] = tempfile.SpooledTemporaryFile(1 << 14)  # noqa: SIM115
-            self.files[bucket].write(data)
+                self.files[bucket] = SpooledTemporaryFile(1 << 14)  # noqa: SIM115
+            self.files[bucket].write(len(data).to_bytes(4) + data)
         self._keep("gap", chunk.gaps)
         self._keep("erasure", chunk.erasures)
 
@@ -850,35 +1011,42 @@ class Scan:
         self.edge[level].append(root)
         if len(self.edge[level]) == WIDTH:
             self._compare(level, self.edge[level])
-            above = climb(self.edge[level])
+            above = climb(b"".join(self.edge[level]))
             self.edge[level] = []
             self.done[level] += 1
             self._rise(level + 1, above)
 
     def _follow(self, file: IO[bytes]) -> None:
         """Check the order of one bucket's objects across chunks."""
-        heads: dict[bytes, tuple[bytes, int]] = {}
+        due: dict[bytes, bytes] = {}
         file.seek(0)
-        while data := file.read(HEAD.size * 1000):
-            for name, leaf, rev, prev, flags, newest, digest in HEAD.iter_unpack(data):
-                before = heads.get(name)
-                heads[name] = digest, newest
-                if before == (prev, rev - 1) and not flags:
-                    continue
-                if before is None and not flags & STARTS and self.report.succeeds:
-                    self.report.continued += 1
-                    continue
-                words = broken_link(
-                    b"" if flags & STARTS else prev, rev, bool(flags & ERASES), before
-                )
-                if words:
-                    self.report.add((leaf, words))
+        while size := file.read(4):
+            heads: list[Head] = marshal.loads(file.read(int.from_bytes(size)))  # noqa: S302
+            for name, mark, link, following in heads:
+                expected = due.get(name, b"")
+                due[name] = following
+                if link != expected:
+                    self._unlinked(mark, link, expected)
         file.close()
+
+    def _unlinked(self, mark: int, link: bytes, expected: bytes) -> None:
+        if link and not expected and self.report.succeeds:
+            self.report.continued += 1
+            return
+        leaf, erases = divmod(mark, 2)
+        prev, rev = read_ending(link)
+        digest, following = read_ending(expected)
+        before = (digest, following - 1) if expected else None
+        words = broken_link(prev, rev - erases, bool(erases), before)
+        if words:
+            self.report.add((leaf, words))
 
     def _keep(self, table: str, rows: list[Gap]) -> None:
         if not rows:
             return
         if self.gaps is None:
+            import sqlite3
+
             self.gaps = sqlite3.connect("")  # a file that SQLite deletes by itself
             for each in ("gap", "erasure"):
                 self.gaps.execute(
@@ -916,14 +1084,19 @@ def results(todo: Iterator[Job], jobs: int) -> Iterator[Chunk]:
     if jobs < 2:
         yield from map(scan, todo)
         return
-    with ProcessPoolExecutor(jobs) as pool:
-        waiting: deque[Future[Chunk]] = deque()
-        for job in todo:
-            waiting.append(pool.submit(scan, job))
-            if len(waiting) > jobs:
+    from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+
+    try:
+        with ProcessPoolExecutor(jobs, initializer=gc.disable) as pool:
+            waiting: deque[Future[Chunk]] = deque()
+            for job in todo:
+                waiting.append(pool.submit(scan, job))
+                if len(waiting) > jobs:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    except BrokenExecutor as error:
+        raise Unusable(str(error)) from error
 
 
 def root_before(folder: Path, size: int, old: int) -> bytes:
@@ -1234,7 +1407,7 @@ def main(argv: list[str] | None = None) -> int:
     begun = time.monotonic()
     try:
         report = run(options)
-    except (Unusable, OSError, ImportError, BrokenExecutor) as error:
+    except (Unusable, OSError, ImportError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     seconds = time.monotonic() - begun
@@ -1246,4 +1419,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # nothing here refers to itself, and looking for it takes time
     sys.exit(main())

@@ -1,6 +1,7 @@
 """The offline verifier: finds whatever was changed, names it, and says what erasure took."""
 
 import json
+import marshal
 import shutil
 import subprocess
 import sys
@@ -243,6 +244,84 @@ def test_a_large_tree_has_its_upper_tiles_checked(tmp_path: Path) -> None:
         256,
         "tile/1/000: hash 1, over leaves 256 to 511, is wrong",
     )
+
+
+def test_an_object_named_among_the_commitments_is_not_the_entrys(tmp_path: Path) -> None:
+    """Its end is right for the one object, but it says to be another's."""
+    made = Ledger()
+    made.add(model="m", id="1", values={"reason": "r"})
+    made.add(model="m", id="1", values={"reason": "s"})
+    inner = b'"fields":{"a":{"b":{},"id":"1","model":"m","op":"submit"},"reason"'
+    forged = (
+        made.made[1]
+        .replace(b'"fields":{"reason"', inner)
+        .replace(
+            b'},"id":"1","model":"m","op":"submit","prev"',
+            b'},"id":"2","model":"m","op":"submit","prev"',
+        )
+    )
+    report = refused([made.made[0], forged], tmp_path)
+    assert report.problems == [(1, "its prev is an entry of another object")]
+
+
+# -- most chunks are only glanced at; what is found must not depend on it
+
+
+def test_a_glance_is_enough_for_what_is_usual(folder: Path, tmp_path: Path) -> None:
+    job = verifier.Job(folder, 0, 2, COUNT, 3, None)
+    glanced, looked = verifier.glance(job), verifier.look(job)
+    assert glanced is not None
+    assert (glanced.roots, glanced.tail, glanced.erasures, glanced.problems) == (
+        looked.roots,
+        looked.tail,
+        looked.erasures,
+        [],
+    )
+    heads = [
+        {bucket: sorted(marshal.loads(data)) for bucket, data in each.heads.items()}
+        for each in (glanced, looked)
+    ]
+    assert heads[0] == heads[1]
+
+
+def _other(entry: bytes, data: st.DataObject) -> bytes:
+    """Return an entry with one byte changed, most often where objects and links are."""
+    low = data.draw(st.sampled_from([0, max(0, len(entry) - 190)]))
+    at = data.draw(st.integers(low, len(entry) - 1))
+    byte = data.draw(st.sampled_from(b'0123456789abcdef",:}{\\r'))
+    return entry[:at] + bytes([byte]) + entry[at + 1 :]
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.sampled_from(["change", "drop", "repeat", "swap"]), st.booleans(), st.data())
+def test_a_glance_and_a_close_look_find_the_same(
+    made: Ledger,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    small: bool,
+    data: st.DataObject,
+) -> None:
+    """Whatever whoever has the signing key changed, in one chunk or across several."""
+    changed = made.made.copy()
+    one, two = data.draw(st.tuples(*[st.integers(0, COUNT - 1)] * 2))
+    if how == "change":
+        changed[one] = _other(changed[one], data)
+    elif how == "drop":
+        del changed[one]
+    elif how == "repeat":
+        changed.insert(two, changed[one])
+    else:
+        changed[one], changed[two] = changed[two], changed[one]
+    shutil.rmtree(tmp_path)
+    logs.export(tmp_path, made=changed)
+    with monkeypatch.context() as patch:
+        patch.setattr(verifier, "CHUNK_BUNDLES", 1 if small else 32)
+        glanced = check(tmp_path)
+        patch.setattr(verifier, "glance", lambda job: None)
+        assert check(tmp_path) == glanced
 
 
 def test_an_entry_that_is_not_a_ledgers_is_found(made: Ledger, tmp_path: Path) -> None:
