@@ -11,6 +11,8 @@ import pytest
 
 # Servers live in directories that an ordinary account's PATH leaves out on Debian.
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+#: Debian keeps the server's programs out of every PATH.
+NO_POSTGRES = "No PostgreSQL of the system here: on Debian, apt install postgresql"
 
 
 def require(program: str, *, package: str) -> Path:

@@ -16,15 +16,16 @@ class Words:
 _QUEUES = {
     "due": (
         "Access whose time is up is not removed, and nothing is escalated or lapses.",
-        "systemctl status jitportal-worker@due",
+        "systemctl status jitportal-due",
     ),
     "provisioning": (
         "No access is made at the targets, and none is removed from them.",
-        "systemctl status jitportal-worker@provisioning",
+        "systemctl status jitportal-provisioning",
     ),
     "notices": (
-        "Nobody is mailed: approvers do not hear of what waits for them.",
-        "systemctl status jitportal-worker@notices",
+        "Nobody is mailed, so approvers do not hear of what waits for them. Targets are not looked "
+        "at, access reviews do not move on, and nobody outside is shown the ledger's checkpoints.",
+        "systemctl status jitportal-notices",
     ),
 }
 

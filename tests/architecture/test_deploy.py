@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from configparser import RawConfigParser
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from django.conf import settings
 from django.core.management import get_commands, load_command_class
 from gunicorn.config import Config  # type: ignore[import-untyped]
 
+from approvals.outbox.queue import LANES
+from approvals.services import process_words
 from jitportal import env
 from jitportal.embedded import binaries, demo
 from jitportal.embedded.postgres import Cluster
@@ -77,6 +80,25 @@ def compose() -> dict[str, Any]:
 
 def test_there_is_a_service_for_each_process() -> None:
     assert set(SERVICES) == ALL
+
+
+def test_every_unit_that_operators_are_told_of_is_there() -> None:
+    kinds = [
+        "beat", "ends", "target:orders-db", "unseen:orders-db",
+        *(f"{family}{lane}" for family in ("", "queue:", "lane:") for lane in LANES),
+    ]  # fmt: skip
+    told = {kind: " ".join(astuple(process_words.about(kind))) for kind in kinds}
+    told |= {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
+    told["doctor"] = (ROOT / "jitportal" / "doctor" / "work.py").read_text()
+    units = {
+        (who, unit)
+        for who, text in told.items()
+        for command in re.finditer(r"systemctl\s+[a-z-]+((?:\s+jitportal[-.@\w]*)+)", text)
+        for unit in re.findall(r"jitportal[-.@\w]*[\w]", command[1])
+    }
+    there = {f"jitportal-{name}" for name in SERVICES} | {"jitportal.target"}
+    assert {who for who, _ in units} > {"beat", "queue:due", "lane:notices", "provisioning"}
+    assert {(who, unit) for who, unit in units if unit not in there} == set()
 
 
 @each_service

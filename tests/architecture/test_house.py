@@ -71,6 +71,20 @@ def test_ci_installs_every_program_that_tests_require() -> None:
     assert needed - installed == set()
 
 
+def test_nothing_but_an_old_version_of_a_server_skips_a_test() -> None:
+    """What is missing is said by `tests.programs`, which fails where nobody reads of it."""
+    skip = re.compile(r"pytest\.(?:skip|importorskip)\((?!\"(?:[a-z ]+ )?before \d+)")
+    found = [
+        f"{name}: {line.strip()}"
+        for name in files()
+        if name.startswith("tests/") and name.endswith(".py") and name != "tests/programs.py"
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
+        if skip.search(line)
+    ]
+    assert found == []
+    assert "export CI=1" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
 def test_the_locks_are_whole() -> None:
     """They're installed without resolving, so a package that a lock lacks shows only here."""
     told = subprocess.run(

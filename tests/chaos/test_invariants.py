@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import invariants, plan, records
+from tests.chaos import availability, invariants, plan, records
 from tests.chaos.findings import Downtime
 from tests.chaos.records import Hold, Request
 from tests.chaos.run import Evidence
@@ -197,6 +197,37 @@ def test_the_outage_is_in_the_middle_and_as_long_as_wanted() -> None:
     for wanted, times in ((None, [200, 300, 400]), (480.0, [60, 300, 540])):
         steps = plan.make(seconds=600, seed=5, outage=wanted)
         assert [step.at for step in steps if step.what == "outage"] == times
+
+
+@pytest.mark.parametrize(
+    ("usual", "late", "many", "found"),
+    [
+        (0.05, 0.05, 0, ""),
+        (0.05, 6.0, 2, ""),
+        (0.05, 6.0, 9, "the outage of others slows some removals"),
+        (0.05, 6.0, 200, "the outage of others slows most removals"),
+        (4.0, 6.0, 9, ""),
+    ],
+)
+def test_what_an_outage_of_others_slows_is_found(
+    facts: Any, usual: float, late: float, many: int, found: str
+) -> None:
+    """Of 300 removals during the outage `many` are `late`; all others take the `usual` time."""
+    facts.evidence.outage = [100.0, 150.0, 200.0]
+    facts.requests = {
+        f"{due_at}-{number}": _removed(due_at, late if number < many and due_at > 100 else usual)
+        for due_at in (50.0, 120.0)
+        for number in range(300)
+    }
+    (steady, alarm) = availability.outage(facts)
+    assert (steady.holds, alarm.holds) == (not found, True)
+    assert found in " ".join(steady.examples)
+
+
+def _removed(due_at: float, lag: float) -> Request:
+    found = request()
+    found.revisions[-1] |= {"removal_due_at": due_at, "removal_confirmed_at": due_at + lag}
+    return found
 
 
 def test_a_call_without_an_effect_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

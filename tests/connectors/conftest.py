@@ -16,6 +16,7 @@ from psycopg import sql
 from approvals.connectors.protocol import GrantSpec
 from jitportal.embedded.binaries import NoBinaries
 from jitportal.embedded.postgres import Cluster
+from tests.programs import NO_POSTGRES, lacking
 
 from .moments import now
 
@@ -105,7 +106,7 @@ def cluster(
     try:
         one.start()
     except NoBinaries:
-        pytest.skip(f"no {request.param} PostgreSQL here")
+        lacking(NO_POSTGRES)
     with one:
         with one.connect() as connection:
             for role in ("orders_rw", "orders_ro"):

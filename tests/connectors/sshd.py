@@ -14,9 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from tests.programs import require
+from tests.programs import lacking, require
 
 HOST = "127.0.0.1"
 ACCOUNT = pwd.getpwuid(os.geteuid()).pw_name
@@ -144,9 +142,7 @@ def needs_terminals() -> None:
     ours, theirs = os.openpty()
     try:
         if os.fstat(theirs).st_gid != grp.getgrnam("tty").gr_gid:
-            pytest.skip(
-                "new terminals here are not of the group tty (see devpts), and only root can"
-            )
+            lacking("New terminals here are not of the group tty (see devpts), and only root can.")
     finally:
         os.close(ours)
         os.close(theirs)

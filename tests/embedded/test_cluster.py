@@ -18,6 +18,7 @@ import pytest
 
 from jitportal.embedded import files, places
 from jitportal.embedded.postgres import Cluster
+from tests.programs import NO_POSTGRES, lacking
 
 OWNED_ELSEWHERE = """
 import sys, time
@@ -207,7 +208,7 @@ def test_a_normal_user_keeps_everything_in_the_folder(running: Cluster) -> None:
 
 def test_the_systems_programs_do_when_the_wheel_is_missing(tmp_path: Path) -> None:
     if not any(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
-        pytest.skip("no PostgreSQL on this system")
+        lacking(NO_POSTGRES)
     with Cluster(tmp_path / "cluster", fast=True, wheel=False) as cluster:
         assert cluster.is_alive()
 
