@@ -1,4 +1,4 @@
-"""What makes and removes access on target systems: one module per kind of target.
+"""What makes and removes access on target systems: one folder per kind of target.
 
 Connectors sit at the bottom of the house. They know nothing of requests, policies or models; they
 are told a `protocol.GrantSpec` and answer with a `protocol.Receipt` or an error that says whether

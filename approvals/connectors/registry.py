@@ -1,6 +1,7 @@
-"""Which connectors there are: every module of this package that says `CONNECTORS = (…)`.
+"""Which connectors there are: every folder of this package that says `CONNECTOR = …`.
 
-Adding one touches its own module or folder (and its page in `docs/connectors/`) alone.
+A folder has the name that its connector is stored by. Adding one touches its own folder alone,
+besides its page in `docs/connectors/` and its tests. What several share is in folders without one.
 """
 
 from __future__ import annotations
@@ -21,15 +22,21 @@ class UnknownConnector(PermanentError):
 
 @cache
 def _found() -> dict[str, Connector]:
-    """Return the connectors by their keys, filled once. Raises: ValueError for a key used twice."""
+    """Return the connectors by their keys, filled once.
+
+    Raises: ValueError for a folder that is not called as its connector's key.
+    """
     known: dict[str, Connector] = {}
-    for module in pkgutil.iter_modules(connectors.__path__, f"{connectors.__name__}."):
-        if module.name == __name__:
+    for found in pkgutil.iter_modules(connectors.__path__):
+        if not found.ispkg:
             continue
-        for connector in getattr(import_module(module.name), "CONNECTORS", ()):
-            if connector.key in known:
-                raise ValueError(f"Two connectors have the key {connector.key!r}.")
-            known[connector.key] = connector
+        package = import_module(f"{connectors.__name__}.{found.name}")
+        connector: Connector | None = getattr(package, "CONNECTOR", None)
+        if connector is None:
+            continue
+        if connector.key != found.name:
+            raise ValueError(f"The folder {found.name} holds the connector {connector.key!r}.")
+        known[connector.key] = connector
     return known
 
 

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from django.core.management import get_commands
 from django.db import connection, transaction
 
 from approvals.connectors.portal import PortalGroup
-from approvals.connectors.postgres_roles import PostgresRole
+from approvals.connectors.postgres_role import PostgresRole
 from approvals.domain import cases, chain, documents, policy, states, windows
 from approvals.domain.states import Event
 
@@ -225,14 +225,12 @@ def test_every_example_of_a_case_agrees() -> None:
 
 
 def test_every_example_of_settings_is_accepted() -> None:
-    judges: dict[str, Callable[[Any], list[str]]] = {
-        "role": lambda it: PostgresRole().validate(resource_settings={}, entitlement_settings=it),
-        "group": lambda it: PortalGroup().validate(resource_settings={}, entitlement_settings=it),
-    }
-    found = [json.loads(block) for block in blocks(BY_NAME["connectors.md"], "json")]
-    assert {key for one in found for key in one} == set(judges)
-    for one in found:
-        assert judges[next(iter(one))](one) == []
+    for connector in (PostgresRole(), PortalGroup()):
+        page = ROOT / "docs" / "connectors" / f"{connector.key}.md"
+        examples = [json.loads(block) for block in blocks(page, "json")]
+        assert examples, connector.key
+        for example in examples:
+            assert connector.validate(resource_settings={}, entitlement_settings=example) == []
 
 
 def test_the_limits_of_policies_are_the_codes() -> None:

@@ -160,8 +160,8 @@ def world(cluster: Cluster, superuser: psycopg.Connection[Any], verifier: str) -
 @pytest.fixture(autouse=True)
 def the_portals_own_store_comes_back() -> Iterator[None]:
     """Tests here put in stores of their own; what the process registered at start returns."""
-    from approvals.connectors import portal
+    from approvals.connectors.portal import store
 
-    before = [*portal._handed_in]
+    before = [*store._handed_in]
     yield
-    portal.use(before[0] if before else None)
+    store.use(before[0] if before else None)

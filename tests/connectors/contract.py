@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import time_machine
@@ -90,6 +90,12 @@ class Bench:
 
 class ConnectorContract:
     """The suite. Not collected by itself: its name doesn't begin with Test."""
+
+    key: ClassVar[str]
+    """The connector that a subclass is about: every one that is registered has a subclass."""
+
+    def test_it_is_about_the_connector_that_it_names(self, bench: Bench) -> None:
+        assert bench.connector.key == self.key
 
     def test_a_grant_is_seen_at_the_target(self, bench: Bench) -> None:
         assert not bench.holds()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from moto.ssoadmin.models import ssoadmin_backends
 
-from approvals.connectors import aws_assignments
 from approvals.connectors.aws_identity_center import IdentityCenter
+from approvals.connectors.aws_identity_center import assignments as aws_assignments
 from approvals.connectors.protocol import Held, NotYet, PermanentError, TransientError
 
 from .authority import authority
@@ -93,6 +93,8 @@ def bench(aws: AwsTarget, instance: dict[str, Any]) -> Bench:
 
 
 class TestIdentityCenter(ConnectorContract):
+    key = "aws_identity_center"
+
     """The contract; `bench` comes from the module."""
 
 
@@ -204,7 +206,7 @@ def test_a_large_target_is_read_page_by_page(
     aws: AwsTarget, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aws_assignments, "PAGE", 10)
-    monkeypatch.setattr("approvals.connectors.aws_identity_center.PAGE", 10)
+    monkeypatch.setattr("approvals.connectors.aws_identity_center.connector.PAGE", 10)
     store = aws.client("identitystore")
     for number in range(25):
         answer = store.create_user(

@@ -21,7 +21,8 @@ import pytest
 import time_machine
 from moto.sts.models import sts_backends
 
-from approvals.connectors.aws_sts import LONGEST_POLICY_CHARACTERS, LONGEST_SECONDS, StsSession
+from approvals.connectors.aws_sts import StsSession
+from approvals.connectors.aws_sts.settings import LONGEST_POLICY_CHARACTERS, LONGEST_SECONDS
 from approvals.connectors.protocol import (
     GrantSpec,
     Held,
@@ -152,6 +153,8 @@ def bench(aws: AwsTarget) -> StsBench:
 
 
 class TestStsSession(ConnectorContract):
+    key = "aws_sts"
+
     """The contract, with what STS can't know."""
 
     def test_a_login_that_the_target_does_not_know_is_permanent(self, bench: Bench) -> None:

@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
-from approvals.connectors import portal, postgres_session
+from approvals.connectors import portal
 from approvals.connectors.portal import PortalGroup
-from approvals.connectors.postgres_roles import PostgresRole
+from approvals.connectors.postgres import session as postgres_session
+from approvals.connectors.postgres_role import PostgresRole
 
 from .conftest import HOST, PASSWORD, World
 from .contract import Bench, ConnectorContract
@@ -21,6 +22,8 @@ from .noop import Noop
 
 
 class TestPostgresRole(ConnectorContract):
+    key = "postgres_role"
+
     @pytest.fixture
     def bench(self, world: World, monkeypatch: pytest.MonkeyPatch) -> Bench:
         monkeypatch.setattr(postgres_session, "CONNECT_TIMEOUT_SECONDS", 2)
@@ -60,6 +63,8 @@ class TestPostgresRole(ConnectorContract):
 
 
 class TestPortalGroup(ConnectorContract):
+    key = "portal"
+
     @pytest.fixture
     def bench(self) -> Iterator[Bench]:
         directory = Directory(people={"alice"}, groups={"report-readers"})
@@ -91,6 +96,8 @@ class TestPortalGroup(ConnectorContract):
 
 
 class TestNoop(ConnectorContract):
+    key = "noop"
+
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Bench:
         noop = Noop(tmp_path)

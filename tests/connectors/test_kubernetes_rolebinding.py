@@ -66,6 +66,8 @@ def observe(api: FakeAPIServer, **entitlements: Any) -> list[Held]:
 
 
 class TestKubernetesRoleBindingAtAFake(ConnectorContract):
+    key = "kubernetes_rolebinding"
+
     @pytest.fixture(params=["namespace", "cluster"])
     def bench(self, api: FakeAPIServer, request: pytest.FixtureRequest) -> Bench:
         @contextmanager

@@ -107,6 +107,7 @@ def world(server: Slapd) -> World:
 
 
 class _Contract(ConnectorContract):
+    key = "ldap_group"
     attribute = "member"
 
     @pytest.fixture

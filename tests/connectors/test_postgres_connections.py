@@ -10,8 +10,9 @@ import time
 import psycopg
 import pytest
 
-from approvals.connectors import postgres_catalog, postgres_session
-from approvals.connectors.postgres_roles import PostgresRole
+from approvals.connectors.postgres import catalog as postgres_catalog
+from approvals.connectors.postgres import session as postgres_session
+from approvals.connectors.postgres_role import PostgresRole
 from approvals.connectors.protocol import NotYet, PermanentError, TransientError
 
 from .conftest import CONNECTOR, HOST, PASSWORD, World, spec_of

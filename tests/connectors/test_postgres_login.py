@@ -15,9 +15,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from approvals.connectors import postgres_session
+from approvals.connectors.postgres import session as postgres_session
 from approvals.connectors.postgres_login import PostgresLogin
-from approvals.connectors.postgres_login_settings import minted_name
+from approvals.connectors.postgres_login.settings import minted_name
 from approvals.connectors.protocol import GrantSpec, Held, PermanentError, Receipt
 
 from .conftest import CONNECTOR, DATABASE, HOST, PASSWORD, World
@@ -83,6 +83,8 @@ def exists(world: World, name: str) -> bool:
 
 
 class TestPostgresLogin(ConnectorContract):
+    key = "postgres_login"
+
     @pytest.fixture
     def bench(self, world: World, monkeypatch: pytest.MonkeyPatch) -> Bench:
         monkeypatch.setattr(postgres_session, "CONNECT_TIMEOUT_SECONDS", 2)

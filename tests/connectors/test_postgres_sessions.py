@@ -8,8 +8,8 @@ import time
 import psycopg
 import pytest
 
-from approvals.connectors import postgres_catalog
-from approvals.connectors.postgres_roles import PostgresRole
+from approvals.connectors.postgres import catalog as postgres_catalog
+from approvals.connectors.postgres_role import PostgresRole
 from approvals.connectors.protocol import NotYet, PermanentError
 
 from .conftest import CONNECTOR, World, spec_of

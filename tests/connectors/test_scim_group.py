@@ -110,6 +110,8 @@ def first_times(count: int, reply: Reply, when: Callable[[Seen], bool] = lambda 
 
 
 class TestContract(ConnectorContract):
+    key = "scim_group"
+
     @pytest.fixture
     def bench(self, server: ScimServer) -> Bench:
         world = World(server, f"http://{HOST}:{server.port}/v2")

@@ -20,7 +20,6 @@ import pytest
 import time_machine
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
-from approvals.connectors import ssh_certificate_files as files
 from approvals.connectors.protocol import (
     GrantSpec,
     Held,
@@ -29,8 +28,8 @@ from approvals.connectors.protocol import (
     Receipt,
     TransientError,
 )
-from approvals.connectors.ssh_certificate import SshCertificate
-from approvals.connectors.ssh_certificate_krl import Krl, NotAKrl
+from approvals.connectors.ssh_certificate import SshCertificate, files
+from approvals.connectors.ssh_certificate.krl import Krl, NotAKrl
 
 from .contract import CALL_WITHIN_SECONDS, Bench, ConnectorContract
 from .moments import now
@@ -105,6 +104,8 @@ class SshBench(Bench):
 
 
 class TestSshCertificate(ConnectorContract):
+    key = "ssh_certificate"
+
     @pytest.fixture
     def bench(self, sshd: Sshd, tmp_path: Path) -> SshBench:
         folder = tmp_path / "shared"

@@ -77,6 +77,8 @@ def spec_of(receiver: Receiver, *, secret: str = SECRET, **changes: Any) -> Gran
 
 
 class TestWebhook(ConnectorContract):
+    key = "webhook"
+
     @pytest.fixture
     def bench(self, receiver: Receiver) -> Bench:
         @contextmanager

@@ -16,15 +16,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from approvals.connectors.protocol import GrantSpec
-from approvals.connectors.ssh_certificate import CONNECTORS
+from approvals.connectors.ssh_certificate import CONNECTOR as SSH
 from approvals.management.demo_world import bastion as world
 from jitportal.embedded import bastion, server
 from jitportal.embedded.supervisor import Supervisor
 from jitportal.embedded.terminal import Terminal
 from tests.connectors.moments import now
 from tests.programs import require
-
-(SSH,) = CONNECTORS
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
-"""Membership of LDAP groups. See `connector`, `settings`, `session`, `wire` and `names`."""
+"""Membership of LDAP groups.
+
+Told in docs/connectors/ldap_group.md, done in `connector`; its settings are in `settings`.
+"""
 
 from approvals.connectors.ldap_group.connector import LdapGroup
 
-__all__ = ["CONNECTORS", "LdapGroup"]
+__all__ = ["CONNECTOR", "LdapGroup"]
 
-CONNECTORS = (LdapGroup(),)
+CONNECTOR = LdapGroup()

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from approvals.connectors.aws_client import Aws, Missing
+from approvals.connectors.aws.client import Aws, Missing
 from approvals.connectors.protocol import ConnectorError, PermanentError
 
 PREFIX = "AWSRevokeOlderSessions-jit"

@@ -10,15 +10,15 @@ until its session duration is over, so the removal's receipt names that duration
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
 
-from approvals.connectors import aws_assignments, aws_client
-from approvals.connectors.aws_assignments import PAGE, Target, pages
-from approvals.connectors.aws_client import Aws, Missing
+from approvals.connectors.aws import client as aws_client
+from approvals.connectors.aws.client import Aws, Missing
+from approvals.connectors.aws_identity_center import assignments, settings
+from approvals.connectors.aws_identity_center.assignments import PAGE, Target, pages
 from approvals.connectors.protocol import (
     Connector,
     ConnectorError,
@@ -34,22 +34,6 @@ from approvals.connectors.protocol import (
 
 LONGEST_NAME_CHARACTERS = 128
 
-FIND_BY = ("login", "email", "email_as_login")
-_RESOURCE_KEYS = (
-    *aws_client.RESOURCE_KEYS,
-    "instance_arn",
-    "identity_store_id",
-    "find_user_by",
-    "portal_url",
-)
-_ENTITLEMENT_KEYS = ("account_id", "permission_set_arn")
-_INSTANCE = re.compile(r"arn:aws[a-z-]*:sso:::instance/(sso)?ins-[A-Za-z0-9.-]{16}")
-_STORE = re.compile(r"d-[0-9a-z]{10}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_PERMISSION_SET = re.compile(
-    r"arn:aws[a-z-]*:sso:::permissionSet/(sso)?ins-[A-Za-z0-9.-]{16}/ps-[A-Za-z0-9./-]{16}"
-)
-_ACCOUNT = re.compile(r"[0-9]{12}")
-
 
 class IdentityCenter(Connector):
     """Assigns a permission set in an account to a user of Identity Center."""
@@ -59,42 +43,8 @@ class IdentityCenter(Connector):
     glyph: ClassVar[str] = "IC"
     needs_secret: ClassVar[bool] = False
     ends_at_target: ClassVar[bool] = False
-    resource_fields: ClassVar[tuple[Field, ...]] = (
-        *aws_client.RESOURCE_FIELDS,
-        Field(
-            name="instance_arn",
-            label="Instance",
-            help="The Identity Center instance: arn:aws:sso:::instance/ssoins-….",
-            required=True,
-        ),
-        Field(
-            name="identity_store_id",
-            label="Identity store",
-            help="The identity store of that instance: d-….",
-            required=True,
-        ),
-        Field(
-            name="find_user_by",
-            label="Find the user by",
-            help="What of the subject names the user there: sign-in name, e-mail address, or the "
-            "e-mail address as user name.",
-            choices=FIND_BY,
-        ),
-        Field(
-            name="portal_url",
-            label="Access portal",
-            help="The AWS access portal that the subject signs in to, shown to them.",
-        ),
-    )
-    entitlement_fields: ClassVar[tuple[Field, ...]] = (
-        Field(name="account_id", label="Account", help="Twelve digits.", required=True),
-        Field(
-            name="permission_set_arn",
-            label="Permission set",
-            help="The permission set: arn:aws:sso:::permissionSet/ssoins-…/ps-….",
-            required=True,
-        ),
-    )
+    resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
+    entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
 
     def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
         """One person's assignment of one permission set in one account of one instance."""
@@ -122,14 +72,14 @@ class IdentityCenter(Connector):
         name = _name(spec)
         user_id = _user_id(target, spec, name=name)
         if user_id is None:
+            find_by = settings.find_by(spec.resource_settings)
             raise PermanentError(
-                f'There is no user "{name}" in the identity store (looked up by '
-                f"{_find_by(spec.resource_settings)}): create or synchronize them first, or "
-                'correct "find_user_by".'
+                f'There is no user "{name}" in the identity store (looked up by {find_by}): create '
+                'or synchronize them first, or correct "find_user_by".'
             )
-        held, _ = aws_assignments.find(target, user_id=user_id)
+        held, _ = assignments.find(target, user_id=user_id)
         if not held:
-            aws_assignments.create(target, user_id=user_id)
+            assignments.create(target, user_id=user_id)
         detail = {**target.facts(name=name), "granted": True, "pre_existing": held}
         return Receipt(detail=detail)
 
@@ -148,12 +98,12 @@ class IdentityCenter(Connector):
         if user_id is None:
             detail["reason"] = f'There is no user "{name}" in the identity store any more.'
             return Receipt(detail=detail)
-        held, groups = aws_assignments.find(target, user_id=user_id)
+        held, groups = assignments.find(target, user_id=user_id)
         if groups:
             detail["still_held_through"] = groups
         if held:
-            detail["removed"] = aws_assignments.delete(target, user_id=user_id)
-            duration = aws_assignments.session_duration(target)
+            detail["removed"] = assignments.delete(target, user_id=user_id)
+            duration = assignments.session_duration(target)
             if duration:
                 detail["sessions_live_on"] = duration
         return Receipt(detail=detail)
@@ -171,13 +121,11 @@ class IdentityCenter(Connector):
         They are named by what `find_user_by` names: the user name, or the first e-mail address.
         """
         keys_by_pair: dict[tuple[str, str], list[str]] = {}
-        for key, settings in entitlements.items():
-            errors = self.validate(
-                resource_settings=resource_settings, entitlement_settings=settings
-            )
+        for key, wanted in entitlements.items():
+            errors = self.validate(resource_settings=resource_settings, entitlement_settings=wanted)
             if errors:
                 raise PermanentError(f"Entitlement {key}: {' '.join(errors)}")
-            pair = (settings["account_id"], settings["permission_set_arn"])
+            pair = (wanted["account_id"], wanted["permission_set_arn"])
             keys_by_pair.setdefault(pair, []).append(key)
         if not keys_by_pair:
             return []
@@ -196,11 +144,11 @@ class IdentityCenter(Connector):
             ):
                 if row.get("PrincipalType") == "USER":
                     found.update((row["PrincipalId"], key) for key in keys)
-        names = aws_assignments.names(
+        names = assignments.names(
             aws,
             store_id=resource_settings["identity_store_id"],
             user_ids={user_id for user_id, _ in found},
-            by_email=_find_by(resource_settings) == "email",
+            by_email=settings.find_by(resource_settings) == "email",
         )
         return sorted({Held(names[user], key) for user, key in found if user in names})
 
@@ -248,35 +196,13 @@ class IdentityCenter(Connector):
     def validate(
         self, *, resource_settings: Settings, entitlement_settings: Settings | None
     ) -> list[str]:
-        """See docs/connectors/aws_identity_center.md for the settings."""
-        errors = aws_client.errors_in(resource_settings, known=_RESOURCE_KEYS)
-        if not aws_client.matches(_INSTANCE, resource_settings.get("instance_arn")):
-            errors.append('Set "instance_arn" to arn:aws:sso:::instance/ssoins-….')
-        if not aws_client.matches(_STORE, resource_settings.get("identity_store_id")):
-            errors.append('Set "identity_store_id" to the instance\'s store: d-….')
-        if resource_settings.get("find_user_by", FIND_BY[0]) not in FIND_BY:
-            errors.append(f'Set "find_user_by" to one of {", ".join(FIND_BY)}.')
-        portal = resource_settings.get("portal_url")
-        if portal not in (None, "") and not (
-            isinstance(portal, str) and portal.startswith("https://") and portal.isprintable()
-        ):
-            errors.append('Set "portal_url" to an https address.')
-        if entitlement_settings is None:
-            return errors
-        errors += aws_client.unknown(entitlement_settings, _ENTITLEMENT_KEYS)
-        if not aws_client.matches(_ACCOUNT, entitlement_settings.get("account_id")):
-            errors.append('Set "account_id" to the twelve digits of the account, as a text.')
-        if not aws_client.matches(_PERMISSION_SET, entitlement_settings.get("permission_set_arn")):
-            errors.append('Set "permission_set_arn" to arn:aws:sso:::permissionSet/ssoins-…/ps-….')
-        return errors
+        """See `settings`."""
+        return settings.errors(resource=resource_settings, entitlement=entitlement_settings)
 
 
 def _target(spec: GrantSpec) -> Target:
     """Return the checked settings, and a way to AWS. Raises: PermanentError."""
-    errors = IdentityCenter().validate(
-        resource_settings=spec.resource_settings,
-        entitlement_settings=spec.entitlement_settings,
-    )
+    errors = settings.errors(resource=spec.resource_settings, entitlement=spec.entitlement_settings)
     if errors:
         raise PermanentError(" ".join(errors))
     aws = Aws(spec.resource_settings, spec.secret)
@@ -291,13 +217,9 @@ def _target(spec: GrantSpec) -> Target:
     )
 
 
-def _find_by(settings: Settings) -> str:
-    return str(settings.get("find_user_by", FIND_BY[0]))
-
-
 def _name(spec: GrantSpec) -> str:
     """Return what names the user in the store. Raises: PermanentError."""
-    by_login = _find_by(spec.resource_settings) == "login"
+    by_login = settings.find_by(spec.resource_settings) == "login"
     name = spec.subject_login if by_login else spec.subject_email
     if not name or len(name) > LONGEST_NAME_CHARACTERS or not name.isprintable():
         raise PermanentError(
@@ -309,7 +231,7 @@ def _name(spec: GrantSpec) -> str:
 
 def _user_id(target: Target, spec: GrantSpec, *, name: str) -> str | None:
     """Return the id of the one user of that name; None for nobody."""
-    path = "emails.value" if _find_by(spec.resource_settings) == "email" else "userName"
+    path = "emails.value" if settings.find_by(spec.resource_settings) == "email" else "userName"
     unique = {"AttributePath": path, "AttributeValue": name}
     try:
         answer = target.aws.call(
@@ -322,6 +244,3 @@ def _user_id(target: Target, spec: GrantSpec, *, name: str) -> str | None:
         target.aws.call(target.store.list_users, IdentityStoreId=target.store_id, MaxResults=1)
         return None
     return str(answer["UserId"])
-
-
-CONNECTORS = (IdentityCenter(),)

@@ -1,7 +1,7 @@
 """Access that lives in this portal and is asked for by others (AuthZEN, SCIM, OIDC claims).
 
 The access is membership of a directory group for the time of the grant. Connectors may not see
-models, so the membership is kept by a `Store` that the services hand in once, with `use()`.
+models, so the membership is kept by a `Store` that the services hand in once, with `store.use()`.
 
 Entitlement settings: `{"group": "report-readers"}`. Resource settings: none. Secret: none.
 """
@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from time import perf_counter
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
+from approvals.connectors.portal import store
+from approvals.connectors.portal.store import UnknownGroup, UnknownLogin
 from approvals.connectors.protocol import (
     Connector,
     ConnectorError,
@@ -27,56 +29,6 @@ from approvals.connectors.protocol import (
     Step,
     TransientError,
 )
-
-
-class UnknownLogin(Exception):
-    """The directory has nobody of that login (or not any more)."""
-
-
-class UnknownGroup(Exception):
-    """The directory has no group of that name."""
-
-
-class Store(Protocol):
-    """The directory's memberships, as this connector needs them.
-
-    A membership is *standing* or *carried by a grant* (it records the request that made it). A
-    standing one is never touched from here: it was not asked for and does not end.
-    """
-
-    def add(self, *, login: str, group: str, request_id: str, reason: str) -> bool:
-        """The login is a member of the group when this returns, once, however often it is called.
-
-        True when the membership is carried by a grant: by this one, now or since an earlier call,
-        or by an overlapping one. False when a standing membership was there, which stays as it is.
-
-        Raises: UnknownLogin, UnknownGroup.
-        """
-        ...
-
-    def remove(self, *, login: str, group: str, request_id: str, reason: str) -> bool:
-        """No membership that is carried by a grant is left, whichever request made it.
-
-        It is only called when no other live grant covers the same login and group. `request_id`
-        and `reason` are for the history. True when a membership was removed now. An unknown login
-        or group has no membership: False.
-        """
-        ...
-
-    def members(self, *, group: str) -> list[str]:
-        """The logins of the group's members, standing or not.
-
-        Raises: UnknownGroup.
-        """
-        ...
-
-
-_handed_in: list[Store] = []  # one at most
-
-
-def use(store: Store | None) -> None:
-    """From now on memberships live in `store`, for every thread of this process."""
-    _handed_in[:] = [] if store is None else [store]
 
 
 class PortalGroup(Connector):
@@ -110,7 +62,7 @@ class PortalGroup(Connector):
         """The subject is a member. `pre_existing` says that it was standing and will stay."""
         group = _group(spec.entitlement_settings, resource_settings=spec.resource_settings)
         with _translated(login=spec.subject_login, group=group):
-            carried = _registered_store().add(
+            carried = store.registered().add(
                 login=spec.subject_login,
                 group=group,
                 request_id=spec.request_id,
@@ -129,15 +81,15 @@ class PortalGroup(Connector):
         """No membership that a grant carries is left. `granted` true says: a standing one is."""
         group = _group(spec.entitlement_settings, resource_settings=spec.resource_settings)
         with _translated(login=spec.subject_login, group=group):
-            store = _registered_store()
-            removed = store.remove(
+            kept = store.registered()
+            removed = kept.remove(
                 login=spec.subject_login,
                 group=group,
                 request_id=spec.request_id,
                 reason=f"ended with request {spec.request_id}",
             )
             try:
-                standing = spec.subject_login in store.members(group=group)
+                standing = spec.subject_login in kept.members(group=group)
             except UnknownGroup:
                 standing = False
         return Receipt(
@@ -163,7 +115,7 @@ class PortalGroup(Connector):
             group = _group(settings, resource_settings=resource_settings)
             with _translated(login="", group=group):
                 try:
-                    members = _registered_store().members(group=group)
+                    members = store.registered().members(group=group)
                 except UnknownGroup:
                     continue
             held.extend(Held(login, key) for login in members)
@@ -174,7 +126,7 @@ class PortalGroup(Connector):
         started = perf_counter()
         try:
             with _translated(login="", group=""), suppress(UnknownGroup):
-                _registered_store().members(group="")  # "no such group" is an answer
+                store.registered().members(group="")  # "no such group" is an answer
         except ConnectorError as error:
             return Health(ok=False, message=error.message)
         return Health(
@@ -223,14 +175,6 @@ def _group(settings: Settings, *, resource_settings: Settings) -> str:
     return str(settings["group"])
 
 
-def _registered_store() -> Store:
-    if not _handed_in:
-        raise PermanentError(
-            "This portal's directory is not connected: portal.use(store) must run at start-up."
-        )
-    return _handed_in[0]
-
-
 @contextmanager
 def _translated(*, login: str, group: str) -> Iterator[None]:
     """The store's errors become ours. One that we don't know may pass, so it is transient."""
@@ -251,6 +195,3 @@ def _translated(*, login: str, group: str) -> Iterator[None]:
             f"This portal's directory did not answer ({type(error).__name__}): see the worker's "
             "log."
         ) from error
-
-
-CONNECTORS = (PortalGroup(),)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from approvals.connectors.postgres_login_catalog import PREFIX
+from approvals.connectors.postgres_login.logins import PREFIX
 from approvals.connectors.protocol import Field, GrantSpec, PermanentError, Settings
 
 LONGEST_NAME_BYTES = 63  # PostgreSQL cuts a longer identifier silently, to another role's name

@@ -37,17 +37,15 @@ from typing import Any, ClassVar
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from approvals.connectors import postgres_catalog as catalog
-from approvals.connectors import postgres_login_catalog as logins
-from approvals.connectors import postgres_login_removal as removal
-from approvals.connectors import postgres_login_settings as settings
-from approvals.connectors.postgres_login_settings import Target
-from approvals.connectors.postgres_session import (
+from approvals.connectors.postgres import catalog
+from approvals.connectors.postgres.session import (
     Session,
     milliseconds_since,
     parameters,
     session,
 )
+from approvals.connectors.postgres_login import logins, removal, settings
+from approvals.connectors.postgres_login.settings import Target
 from approvals.connectors.protocol import (
     Connector,
     ConnectorError,
@@ -300,6 +298,3 @@ def _facts(connection: Session, target: Target) -> dict[str, Any]:
         "subject": target.subject,
         "database": connection.info.dbname,
     }
-
-
-CONNECTORS = (PostgresLogin(),)

@@ -16,8 +16,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
 
-from approvals.connectors import ssh_certificate_files as files
-from approvals.connectors import ssh_certificate_settings as settings
 from approvals.connectors.protocol import (
     Connector,
     ConnectorError,
@@ -32,7 +30,8 @@ from approvals.connectors.protocol import (
     Settings,
     Step,
 )
-from approvals.connectors.ssh_certificate_signing import Authority, SubjectKey
+from approvals.connectors.ssh_certificate import files, settings
+from approvals.connectors.ssh_certificate.signing import Authority, SubjectKey
 
 SKEW = timedelta(minutes=1)
 """A certificate is good from so long before now: a host's clock may be behind."""
@@ -277,6 +276,3 @@ def _facts(target: _Target, issued: files.Issued) -> dict[str, Any]:
         "key_id": target.key_id(issued.generation),
         "serial": str(issued.serial),  # too large a number for many readers of JSON
     }
-
-
-CONNECTORS = (SshCertificate(),)

@@ -14,7 +14,7 @@ from ipaddress import ip_network
 from pathlib import PurePosixPath
 
 from approvals.connectors.protocol import Field, GrantSpec, PermanentError, Settings, Step
-from approvals.connectors.ssh_certificate_signing import SubjectKey
+from approvals.connectors.ssh_certificate.signing import SubjectKey
 
 EXTENSIONS = (
     "permit-X11-forwarding",

@@ -1,6 +1,6 @@
 """Account assignments as Identity Center's API tells them: found, made, taken away, waited for.
 
-Settings, and what a grant means, are in aws_identity_center.
+What a grant means is in `connector`, settings are in `settings`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import sleep
 from typing import Any
 
-from approvals.connectors.aws_client import Aws, Missing
+from approvals.connectors.aws.client import Aws, Missing
 from approvals.connectors.protocol import ConnectorError, NotYet, PermanentError, TransientError
 
 POLLS_SECONDS = (0.1, 0.2, 0.4, 0.8, 0.8)

@@ -6,7 +6,8 @@ superuser: it needs each role WITH ADMIN OPTION, and `pg_signal_backend` to clos
 
 PostgreSQL checks inherited rights anew with each statement, but a session that did SET ROLE stays
 that role until it ends. So at the end of a grant every session of the login at the whole server is
-closed, unless `terminate` says never. docs/connectors.md has every setting.
+closed, unless `terminate` says never. docs/connectors/postgres_role.md has
+every setting.
 
 What it can't see: rights that the subject gave away or took while holding the role. A role that
 owns tables lets its members grant those to themselves for good, so the receipt says when the role
@@ -18,7 +19,6 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 from typing import Any, ClassVar
@@ -28,13 +28,15 @@ import structlog
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from approvals.connectors import postgres_catalog as catalog
-from approvals.connectors.postgres_session import (
+from approvals.connectors.postgres import catalog
+from approvals.connectors.postgres.session import (
     Session,
     milliseconds_since,
     parameters,
     session,
 )
+from approvals.connectors.postgres_role import settings
+from approvals.connectors.postgres_role.settings import Target
 from approvals.connectors.protocol import (
     Connector,
     ConnectorError,
@@ -48,41 +50,7 @@ from approvals.connectors.protocol import (
     Step,
 )
 
-LONGEST_NAME_BYTES = 63  # PostgreSQL cuts a longer identifier silently, to another role's name
-
-_RESOURCE_KEYS = ("database", "terminate", "server")
-_ENTITLEMENT_KEYS = ("role", "allow_privileged")
-_TERMINATE = ("always", "never")
-
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Checked settings of one grant."""
-
-    login: str
-    role: str
-    database: str | None
-    terminate: bool
-    allow_privileged: bool
-
-    @classmethod
-    def read(cls, spec: GrantSpec) -> _Target:
-        errors = PostgresRole().validate(
-            resource_settings=spec.resource_settings,
-            entitlement_settings=spec.entitlement_settings,
-        )
-        errors += _name_errors("The subject's login", spec.subject_login)
-        if errors:
-            raise PermanentError(" ".join(errors))
-        return cls(
-            login=spec.subject_login,
-            role=spec.entitlement_settings["role"],
-            database=spec.resource_settings.get("database") or None,
-            terminate=spec.resource_settings.get("terminate", "always") == "always",
-            allow_privileged=bool(spec.entitlement_settings.get("allow_privileged", False)),
-        )
 
 
 class PostgresRole(Connector):
@@ -93,30 +61,8 @@ class PostgresRole(Connector):
     glyph: ClassVar[str] = "PG"
     needs_secret: ClassVar[bool] = True
     ends_at_target: ClassVar[bool] = False
-    resource_fields: ClassVar[tuple[Field, ...]] = (
-        Field(name="database", label="Database", help="Other than the one that the secret names."),
-        Field(
-            name="terminate",
-            label="Open sessions",
-            help="Whether open sessions of the login are closed at the end.",
-            choices=_TERMINATE,
-        ),
-        Field(
-            name="server",
-            label="Server",
-            help="What the server is called, the same at each resource that leads to it by a "
-            "secret of its own.",
-        ),
-    )
-    entitlement_fields: ClassVar[tuple[Field, ...]] = (
-        Field(name="role", label="Role", help="The role that is granted.", required=True),
-        Field(
-            name="allow_privileged",
-            label="Privileged",
-            help="Permit a role that is, or leads to, a superuser or a predefined role.",
-            kind="flag",
-        ),
-    )
+    resource_fields: ClassVar[tuple[Field, ...]] = settings.RESOURCE_FIELDS
+    entitlement_fields: ClassVar[tuple[Field, ...]] = settings.ENTITLEMENT_FIELDS
 
     def lease(self, spec: GrantSpec) -> Mapping[str, Any]:
         """Membership holds for the whole server, whichever database the resource names."""
@@ -134,7 +80,7 @@ class PostgresRole(Connector):
         `pre_existing` in the receipt: it was one when we came, by somebody else or by an earlier
         attempt of this grant whose answer was lost (`granted_by` names the grantor).
         """
-        target = _Target.read(spec)
+        target = Target.read(spec)
         with session(dsn=spec.secret, database=target.database) as connection:
             with connection.transaction():
                 catalog.lock_pair(connection, role=target.role, login=target.login)
@@ -167,7 +113,7 @@ class PostgresRole(Connector):
         Raises: PermanentError also when a membership that somebody else granted could not be taken;
         TransientError also when sessions did not end in time, with the membership removed.
         """
-        target = _Target.read(spec)
+        target = Target.read(spec)
         begun = time.monotonic()
         with session(dsn=spec.secret, database=target.database) as connection:
             with connection.transaction():
@@ -223,13 +169,11 @@ class PostgresRole(Connector):
         Not jitportal's own login (it holds roles to grant them), nor roles that serve as groups.
         """
         keys_by_role: dict[str, list[str]] = {}
-        for key, settings in entitlements.items():
-            errors = self.validate(
-                resource_settings=resource_settings, entitlement_settings=settings
-            )
+        for key, wanted in entitlements.items():
+            errors = self.validate(resource_settings=resource_settings, entitlement_settings=wanted)
             if errors:
                 raise PermanentError(f"Entitlement {key}: {' '.join(errors)}")
-            keys_by_role.setdefault(settings["role"], []).append(key)
+            keys_by_role.setdefault(wanted["role"], []).append(key)
         database = resource_settings.get("database") or None
         with session(dsn=secret, database=database) as connection:
             pairs = catalog.direct_members(connection, roles=sorted(keys_by_role))
@@ -278,58 +222,17 @@ class PostgresRole(Connector):
     def validate(
         self, *, resource_settings: Settings, entitlement_settings: Settings | None
     ) -> list[str]:
-        """See the module for the settings."""
-        errors = _unknown(resource_settings, _RESOURCE_KEYS)
-        if resource_settings.get("database"):
-            errors += _name_errors('"database"', resource_settings["database"])
-        if resource_settings.get("terminate", "always") not in _TERMINATE:
-            errors.append('Set "terminate" to "always" or "never".')
-        server = resource_settings.get("server") or "any"
-        if not isinstance(server, str) or not server.strip() or not server.isprintable():
-            errors.append('Set "server" to a name on one line, or leave it.')
-        if entitlement_settings is None:
-            return errors
-        errors += _unknown(entitlement_settings, _ENTITLEMENT_KEYS)
-        role = entitlement_settings.get("role")
-        allowed = entitlement_settings.get("allow_privileged", False)
-        errors += _name_errors('"role"', role)
-        if not isinstance(allowed, bool):
-            errors.append('Set "allow_privileged" to true or false.')
-        elif isinstance(role, str) and role.startswith("pg_") and not allowed:
-            errors.append(
-                f'"{role}" is one of PostgreSQL\'s own roles: grant a role of yours instead, or '
-                'set "allow_privileged" to true.'
-            )
-        return errors
+        """See `settings`."""
+        return settings.errors(resource=resource_settings, entitlement=entitlement_settings)
 
 
-def _unknown(settings: Settings, known: tuple[str, ...]) -> list[str]:
-    return [
-        f"Unknown setting {name!r}: use {' or '.join(known)}."
-        for name in sorted(set(settings) - set(known))
-    ]
-
-
-def _name_errors(what: str, name: object) -> list[str]:
-    """A name must reach PostgreSQL whole, or another object of a similar name would be meant."""
-    if not isinstance(name, str) or not name:
-        return [f"{what} must be a name."]
-    try:
-        length_bytes = len(name.encode())
-    except UnicodeEncodeError:
-        length_bytes = LONGEST_NAME_BYTES + 1
-    if "\0" in name or length_bytes > LONGEST_NAME_BYTES:
-        return [f"{what} must be a name of at most {LONGEST_NAME_BYTES} bytes, without NUL."]
-    return []
-
-
-def _own_login(target: _Target) -> PermanentError:
+def _own_login(target: Target) -> PermanentError:
     return PermanentError(
         f"\"{target.login}\" is jitportal's own login at this server: it can't be a subject."
     )
 
 
-def _existing(connection: Session, target: _Target) -> tuple[catalog.Role, catalog.Role]:
+def _existing(connection: Session, target: Target) -> tuple[catalog.Role, catalog.Role]:
     """The role and the login, if this pair may be granted.
 
     Raises: PermanentError.
@@ -381,12 +284,9 @@ def _take(
     return refused
 
 
-def _facts(connection: Session, target: _Target) -> dict[str, Any]:
+def _facts(connection: Session, target: Target) -> dict[str, Any]:
     return {
         "role": target.role,
         "login": target.login,
         "database": connection.info.dbname,
     }
-
-
-CONNECTORS = (PostgresRole(),)

@@ -1,6 +1,6 @@
 """One short session at a PostgreSQL target: bounded in time, with errors in our words.
 
-What is done in the session is elsewhere (`postgres_roles`). Nobody else opens connections to
+What is done in the session is the connectors' own business. Nobody else opens connections to
 targets of this kind.
 """
 

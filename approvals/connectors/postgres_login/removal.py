@@ -1,6 +1,6 @@
 """How a minted PostgreSQL login is taken away, in steps that may be repeated and interrupted.
 
-First it is shut: no new session, no role. Then its sessions end (`postgres_catalog`). Last it is
+First it is shut: no new session, no role. Then its sessions end (`postgres.catalog`). Last it is
 dropped with the privileges that hang on it, unless it owns objects: those are people's work, which
 nobody drops or hands to somebody else without being asked.
 """
@@ -13,9 +13,9 @@ from contextlib import suppress
 
 import psycopg
 
-from approvals.connectors import postgres_catalog as catalog
-from approvals.connectors import postgres_login_catalog as logins
-from approvals.connectors.postgres_session import Session, session
+from approvals.connectors.postgres import catalog
+from approvals.connectors.postgres.session import Session, session
+from approvals.connectors.postgres_login import logins
 from approvals.connectors.protocol import NotYet, PermanentError
 
 REMOVE_WITHIN_SECONDS = 6.0

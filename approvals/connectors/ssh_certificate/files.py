@@ -22,7 +22,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from approvals.connectors.protocol import ConnectorError, PermanentError, TransientError
-from approvals.connectors.ssh_certificate_krl import Krl, NotAKrl
+from approvals.connectors.ssh_certificate.krl import Krl, NotAKrl
 
 LOCK_WITHIN_SECONDS = 4.0
 KEPT_AFTER_END = timedelta(days=1)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from approvals.connectors.postgres_roles import PostgresRole
+from approvals.connectors.postgres_role import PostgresRole
 from approvals.connectors.protocol import Held, PermanentError
 
 from .conftest import CONNECTOR, World, spec_of

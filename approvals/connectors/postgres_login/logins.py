@@ -1,7 +1,7 @@
 """What a minted PostgreSQL login is in the server's catalogs: its mark, its rights, what it owns.
 
 Every statement on minted logins is here; those on roles and sessions in general are in
-`postgres_catalog`. Nothing here decides who gets a login.
+`postgres.catalog`. Nothing here decides who gets a login.
 
 A minted login carries its mark as a comment on the role: whose it is, for which role, by which
 request. A login without the mark is not ours and is never touched. Only who may alter a role may
@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 
 from psycopg import sql
 
-from approvals.connectors.postgres_catalog import Role
-from approvals.connectors.postgres_session import Session
+from approvals.connectors.postgres.catalog import Role
+from approvals.connectors.postgres.session import Session
 
 MARK = "jitportal "
 PREFIX = "jit_"
@@ -70,7 +70,7 @@ class Minted:
 
 @dataclass(frozen=True, slots=True)
 class Powers:
-    """What jitportal's own login may do here, besides `postgres_catalog.own_facts`."""
+    """What jitportal's own login may do here, besides `postgres.catalog.own_facts`."""
 
     may_create: bool
 

@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import class_row
 
-from approvals.connectors.postgres_session import Session
+from approvals.connectors.postgres.session import Session
 from approvals.connectors.protocol import NotYet, PermanentError, TransientError
 
 CLOSE_WITHIN_SECONDS = 10.0
