@@ -1,7 +1,8 @@
-"""Failed or late removals: what did not go at the first try, or not in time, or is still there.
+"""Failed or late removals: what did not go at the first try, or not in time, or was still there.
 
-In it are ends of the period of which a try failed, or which the target confirmed later than
-`STUCK_AFTER`, and every one that is past it and not confirmed, however long ago it was due.
+In it are ends of which a try failed in the period, ends that the target confirmed in the period and
+later than `STUCK_AFTER`, and every one that was past that and not confirmed at the period's end,
+whenever it was due. What was repaired afterwards stays in it: a past period is told as it was.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,15 +10,23 @@ from typing import Any
 
 from django.conf import settings
 
+from approvals.reports import held
 from approvals.reports.frame import Column, Filters
-from approvals.reports.query import Query, Raw, in_scope, of_person, report
-from approvals.reports.removal_timeliness import DUE, FAILURES, IS_DUE, LAST_ERROR, TRIED
+from approvals.reports.query import Query, Raw, in_period, in_scope, login_of, of_person, report
+from approvals.reports.removal_timeliness import DUE, FAILED, IS_DUE, TRIED
 
 _LATE = f"interval '{settings.STUCK_AFTER.total_seconds():f} seconds'"
-_OPEN = f"(r.removal_confirmed_at IS NULL AND {DUE} <= %(moment)s - {_LATE})"
-_TROUBLE = f"""({DUE} >= %(start)s AND (r.removal_confirmed_at > {DUE} + {_LATE}
-    OR EXISTS (SELECT FROM approvals_grantevent e WHERE e.request_id = c.request_id
-               AND e.kind = 'remove_failed')))"""
+#: Failed tries up to the moment of the report.
+_FAILED = f"{FAILED} AND e.occurred_at <= %(moment)s"
+_LAST_ERROR = f"""(SELECT e.error FROM approvals_grantevent e WHERE e.request_id = c.request_id
+    AND {_FAILED} ORDER BY e.id DESC LIMIT 1)"""  # noqa: S608 - constants
+_OPEN = f"""({DUE} <= %(moment)s - {_LATE}
+    AND (r.removal_confirmed_at IS NULL OR r.removal_confirmed_at > %(moment)s))"""
+_LATELY = (
+    f"""(r.removal_confirmed_at > {DUE} + {_LATE} AND {in_period("r.removal_confirmed_at")})"""
+)
+_TROUBLE = f"""EXISTS (SELECT FROM approvals_grantevent e WHERE e.request_id = c.request_id
+    AND {FAILED} AND {in_period("e.occurred_at")})"""
 
 QUERY = Query(
     source=f"""
@@ -26,15 +35,17 @@ QUERY = Query(
         JOIN approvals_entitlement n ON n.id = c.entitlement_id
         JOIN approvals_resource t ON t.id = n.resource_id
         JOIN approvals_user o ON o.id = t.owner_id
-        WHERE {IS_DUE} AND {DUE} < %(end)s AND ({_OPEN} OR {_TROUBLE})
+        WHERE {IS_DUE} AND {DUE} < %(end)s AND ({_OPEN} OR {_LATELY} OR {_TROUBLE})
           AND {in_scope("c.entitlement_id")} AND {of_person("c.subject_id", "c.requester_id")}""",
     at=DUE,
     key="c.request_id",
     request="c.request_id",
     select=f"""r.subject_name, r.resource_name, r.entitlement_name, t.connector, {DUE},
-        {TRIED.format("min(e.occurred_at)", "'remove_failed'")}, {FAILURES}, {LAST_ERROR},
-        r.removal_confirmed_at, extract(epoch FROM coalesce(r.removal_confirmed_at, now()) - {DUE}),
-        coalesce(nullif(o.name, ''), o.username), c.state""",
+        {TRIED.format("min(e.occurred_at)", _FAILED)}, {TRIED.format("count(*)", _FAILED)},
+        {_LAST_ERROR}, {held.GONE_AT}, {held.HELD_BY},
+        extract(epoch FROM least(r.removal_confirmed_at, %(moment)s) - {DUE}),
+        coalesce(nullif(o.name, ''), o.username), r.removal_confirmed_at <= %(moment)s, c.state,
+        {login_of("c.subject_id")}""",
 )
 
 COLUMNS = (
@@ -48,19 +59,27 @@ COLUMNS = (
     Column("failures", "Failed", "number"),
     Column("last_error", "Last error"),
     Column("confirmed_at", "Gone at the target", "moment"),
+    Column("held_by", "Held by", "mono", wide=True),
     Column("age_seconds", "Overdue, s", "number"),
     Column("owner", "Owner"),
     Column("resolution", "Resolution"),
     Column("state", "State", "state", wide=True),
+    Column("subject_login", "Login", wide=True),
     Column("request_id", "Request id", "mono", wide=True),
 )
 
 
 def _cells(rows: Sequence[Raw], filters: Filters) -> Iterable[Sequence[Any]]:
     for _, values in rows:
-        *head, error, gone_at, age, owner, state = values
-        resolution = "removed" if gone_at else "still there"
-        yield (*head, error or "", gone_at, round(float(age), 3), owner, resolution, state)
+        *head, error, gone_at, held_by, age, owner, was_over, state, login = values
+        over = f"held by {held_by}" if held_by else "removed"
+        resolution = over if was_over else "still there"
+        if was_over is False:  # over by now, and not at the moment that the report is of
+            resolution = f"still there, later {over}"
+        yield (
+            *head, error or "", gone_at, held_by, round(float(age), 3), owner, resolution, state,
+            login,
+        )  # fmt: skip
 
 
 REPORT = report(

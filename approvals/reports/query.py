@@ -46,6 +46,17 @@ def of_person(*columns: str) -> str:
     return f"(%(person)s::bigint IS NULL OR %(person)s::bigint IN ({', '.join(columns)}))"
 
 
+def login_of(column: str) -> str:
+    """Return the login that a person has now: a name may be several people's, a login is one's."""
+    return f"(SELECT p.username FROM approvals_user p WHERE p.id = {column})"  # noqa: S608
+
+
+#: The logins of those who approved request `c`, as its decisions follow each other.
+APPROVER_LOGINS = """coalesce((SELECT string_agg(p.username, '; ' ORDER BY d.revision)
+        FROM approvals_decision d JOIN approvals_user p ON p.id = d.actor_id
+        WHERE d.request_id = c.request_id AND d.verdict = 'approve'), '')"""
+
+
 def in_period(column: str) -> str:
     """Return the condition that a moment lies in the period."""
     return f"{column} >= %(start)s AND {column} < %(end)s"

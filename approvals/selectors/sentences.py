@@ -115,8 +115,20 @@ def messaged(message: RequestMessage) -> Sentence:
     return Sentence("Answered", f"message {message.answers}", _quoted(message.text))
 
 
+def kept(receipt: Any) -> str:
+    """Return which request holds access that a target kept, and so why; nothing where it is gone.
+
+    `receipt` is what a confirmed end recorded, or its event.
+    """
+    if not isinstance(receipt, Mapping) or not receipt.get("kept"):
+        return ""
+    return f"{receipt.get('covered_by')} holds the same access, so the target keeps it"
+
+
 def attempted(event: GrantEvent) -> Sentence:
-    """Return what came of one call to a target."""
+    """Return what came of one call to a target, or why none was made."""
+    if why := kept(event.detail):
+        return Sentence("Target was not asked", "", why)
     number = f"attempt {event.attempt}" if event.attempt > 1 else ""
     took = f"answered in {short(event.occurred_at - event.started_at)}"
     headline = {
@@ -254,14 +266,13 @@ def _activated(record: AccessRequest) -> Sentence:
 
 def _ended(record: AccessRequest) -> Sentence:
     why = END_REASONS.get(record.end_reason, record.end_reason)
-    return Sentence(
-        "Access is being removed", f"because {why}" if why else "", _quoted(record.comment)
-    )
+    return Sentence("Access is ending", f"because {why}" if why else "", _quoted(record.comment))
 
 
 def _confirmed(record: AccessRequest) -> Sentence:
     due, done = record.removal_due_at, record.removal_confirmed_at
-    detail = f"due {precise(due)} · removed {precise(done)}" if due and done else ""
+    why = kept(record.detail.get("receipt"))
+    detail = f"due {precise(due)} · removed {precise(done)}" if due and done and not why else why
     closed = record.detail.get("sessions_closed", 0)
     sessions = "one open session closed" if closed == 1 else f"{closed} open sessions closed"
     return Sentence(
