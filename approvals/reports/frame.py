@@ -17,7 +17,8 @@ from django.db import DatabaseError, connection, transaction
 
 from approvals.selectors.requests import Cursor
 
-CHUNK = 2_000
+#: Rows that are fetched at once: of long texts, more of them would be most of a file's memory.
+CHUNK = 500
 DEFAULT_DAYS = 90
 
 Kind = Literal["text", "mono", "moment", "number", "state", "reference", "signed"]
