@@ -14,7 +14,16 @@ from approvals.domain.refusals import NotAllowed
 from approvals.portal import reports_shelf, views
 from approvals.portal.reports_form import Form
 from approvals.portal.views import PortalRequest
-from approvals.reports import charts, documents, figures, files, frame, registry, spreadsheets
+from approvals.reports import (
+    approver_patterns,
+    charts,
+    documents,
+    figures,
+    files,
+    frame,
+    registry,
+    spreadsheets,
+)
 from approvals.reports.frame import Filters, Report
 from approvals.selectors import clock
 from audit.selectors import state
@@ -66,6 +75,7 @@ def _dashboard(filters: Filters, *, now: datetime) -> dict[str, Any]:
         "figures": found,
         "chart": figures.chart(filters),
         "lags": figures.lags(filters),
+        "conspicuous": approver_patterns.standing_out(filters),
         "ledger": state.current(),
         "verified": state.last_verification(),
     }

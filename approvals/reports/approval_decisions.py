@@ -30,7 +30,7 @@ QUERY = Query(
         (SELECT s.method FROM approvals_signin s WHERE s.person_id = d.actor_id
          AND s.what = 'signed_in' AND s.occurred_at <= d.occurred_at
          ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1),
-        d.seen_revision, d.revision, r.hash, {login_of("d.actor_id")},
+        d.together, d.seen_revision, d.revision, r.hash, {login_of("d.actor_id")},
         {login_of("r.subject_id")}, {login_of("r.requester_id")}""",  # noqa: S608
 )
 
@@ -53,6 +53,7 @@ COLUMNS = (
     Column("decided_at", "Decided", "moment"),
     Column("seconds_to_decide", "Seconds", "number"),
     Column("signin_method", "Signed in by", wide=True),
+    Column("decided_together", "At once", "number", wide=True),
     Column("seen_revision", "Saw revision", "number", wide=True),
     Column("revision", "Made revision", "number", wide=True),
     Column("revision_hash", "Revision hash", "mono", wide=True),
@@ -68,14 +69,14 @@ def _cells(rows: Sequence[Raw], filters: Filters) -> Iterable[Sequence[Any]]:
         level, level_name, policy_record, rule_name, extends, given, *more = values
         (
             escalations, approver, place, subject, requester, resource, entitlement, verdict,
-            comment, asked_at, decided_at, method, seen, revision, digest, *logins,
+            comment, asked_at, decided_at, method, together, seen, revision, digest, *logins,
         ) = more  # fmt: skip
         pinned = AccessRequest(policy_record_id=policy_record, rule_name=rule_name, extends=extends)
         seconds = round((decided_at - asked_at).total_seconds(), 3) if asked_at else None
         yield (
             level, level_name, _quorum(pinned, level), given, escalations, approver, place, subject,
             requester, resource, entitlement, "approved" if verdict == "approve" else "denied",
-            comment, asked_at, decided_at, seconds, method or "", seen, revision,
+            comment, asked_at, decided_at, seconds, method or "", together, seen, revision,
             bytes(digest).hex(), *logins,
         )  # fmt: skip
 

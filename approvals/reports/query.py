@@ -119,13 +119,14 @@ def report(
     query: Query,
     cells: Cells = as_they_are,
     as_of: bool = False,
+    charted: bool = True,
     without: frozenset[str] = frozenset(),
     summary: Callable[[Filters], tuple[Figure, ...]] | None = None,
 ) -> Report:
     """Return the report of a query.
 
     A first column of kind `reference` is the request's short name, a last one `request_id` its id:
-    neither needs to be selected.
+    neither needs to be selected. Rows that lie in no week are not `charted`.
     """
     named = columns[0].kind == "reference"
     identified = columns[-1].key == "request_id"
@@ -150,5 +151,5 @@ def report(
         as_of=as_of,
         without=without,
         summary=summary,
-        buckets=None if as_of else query.buckets,
+        buckets=query.buckets if charted and not as_of else None,
     )

@@ -79,8 +79,7 @@ def revision(record: AccessRequest, *, decision: Decision | None = None) -> Sent
         return Sentence(record.event.title(), "", _quoted(record.comment))
     sentence = told(record)
     if decision is not None:
-        seen = f"saw revision {decision.seen_revision}"
-        sentence = sentence._replace(detail=_joined(sentence.detail, seen))
+        sentence = sentence._replace(detail=_joined(sentence.detail, *_having(decision)))
     return sentence
 
 
@@ -89,8 +88,18 @@ def decided(decision: Decision) -> Sentence:
     return Sentence(
         "Approved" if decision.verdict == Decision.Verdict.APPROVE else "Denied",
         f"for {decision.level_name}",
-        _joined(_quoted(decision.comment), f"saw revision {decision.seen_revision}"),
+        _joined(_quoted(decision.comment), *_having(decision)),
     )
+
+
+def _having(decision: Decision) -> tuple[str, str]:
+    """Return what somebody decided having seen, and with how many others at once."""
+    many = decision.together or 1
+    return f"saw revision {decision.seen_revision}", _at_one_stroke(many)
+
+
+def _at_one_stroke(many: int) -> str:
+    return f"one of {many} at one stroke" if many > 1 else ""
 
 
 def handed_over(row: RequestHandover) -> Sentence:
@@ -207,11 +216,10 @@ def reviewed(row: ReviewDecision, *, subject: str, name: str) -> Sentence:
         ReviewDecision.Verdict.GONE: "Had ended by itself:",
         ReviewDecision.Verdict.UNREVIEWED: "Not reviewed in time:",
     }[ReviewDecision.Verdict(row.verdict)]
-    together = f"one of {row.together} at one stroke" if row.together > 1 else ""
     return Sentence(
         headline,
         f"{subject}’s access in the review “{name}”",
-        _joined(_quoted(row.reason), together),
+        _joined(_quoted(row.reason), _at_one_stroke(row.together)),
     )
 
 
