@@ -4,9 +4,9 @@ The owner migrates; then everything runs as `jitportal_app`, as the web and the 
 a test can't do what they can't.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,17 @@ def noop(tmp_path: Path) -> Iterator[Noop]:
 def world(db: None, noop: Noop) -> World:
     """The cast and a few things to ask for, on the no-op target."""
     return build(now=clock.now())
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Moves what the portal takes for now, so that what a test let end lies in the past."""
+    real = clock.now
+
+    def move(by: timedelta) -> None:
+        monkeypatch.setattr(clock, "now", lambda: real() + by)
+
+    return move
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ class Decision(AppendOnly):
     """Who approved or denied what, for which level, having seen which revision.
 
     One person has one vote on a request, whatever levels and groups they are in: the unique key is
-    the last guard of that. `revision` is the one that the decision produced.
+    the last guard of that. `revision` is the one that the decision produced. `together` is how many
+    requests the same act was to decide; null where that was not recorded yet.
     """
 
     ledger_name: ClassVar[str] = "decision"
@@ -34,6 +35,7 @@ class Decision(AppendOnly):
     verdict = models.CharField(max_length=10, choices=Verdict.choices)
     comment = models.TextField(blank=True)
     asked_at = models.DateTimeField(null=True, help_text="When this person was first asked.")
+    together = models.PositiveSmallIntegerField(null=True)
     occurred_at = models.DateTimeField()
 
     class Meta:
@@ -42,6 +44,9 @@ class Decision(AppendOnly):
             models.UniqueConstraint(fields=["request_id", "revision"], name="decision_revision"),
             models.CheckConstraint(
                 condition=models.Q(verdict__in=["approve", "deny"]), name="decision_verdict_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(together__gte=1), name="decision_together_counts"
             ),
         ]
         indexes: ClassVar = [

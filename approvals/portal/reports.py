@@ -14,14 +14,23 @@ from approvals.domain.refusals import NotAllowed
 from approvals.portal import reports_shelf, views
 from approvals.portal.reports_form import Form
 from approvals.portal.views import PortalRequest
-from approvals.reports import charts, documents, figures, files, frame, registry, spreadsheets
+from approvals.reports import (
+    approver_patterns,
+    charts,
+    documents,
+    figures,
+    files,
+    frame,
+    registry,
+    spreadsheets,
+)
 from approvals.reports.frame import Filters, Report
-from approvals.selectors import clock, sentences
+from approvals.selectors import clock
 from audit.selectors import state
 
 ROWS = 50
 #: What of a file's facts is its query, and is recorded as such.
-_QUERY = ("from", "to", "as_of", "timezone", "resource", "person")
+_QUERY = ("from", "to", "until", "as_of", "timezone", "resource", "person")
 
 
 def allowed(request: PortalRequest) -> None:
@@ -64,9 +73,9 @@ def _dashboard(filters: Filters, *, now: datetime) -> dict[str, Any]:
     found = figures.compute(filters, now=now, stuck_after=settings.STUCK_AFTER)
     return {
         "figures": found,
-        "worst_lag": sentences.short(found.worst_lag),
         "chart": figures.chart(filters),
         "lags": figures.lags(filters),
+        "conspicuous": approver_patterns.standing_out(filters),
         "ledger": state.current(),
         "verified": state.last_verification(),
     }

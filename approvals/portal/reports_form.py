@@ -122,6 +122,9 @@ class Form:
         first, last = _day(self.first, "from"), _day(self.last, "to")
         if last < first:
             raise Invalid("The period ends before it begins.", field="to")
+        today = self.now.astimezone(self.zone).date()
+        if first > today and not self.as_of:
+            raise Invalid(f"That has not happened yet: today is {today}.", field="from")
         resource = reporting.resource(self.resource) if self.resource else None
         if self.resource and resource is None:
             raise Invalid("There is no resource of that name.", field="resource")
@@ -138,9 +141,12 @@ class Form:
             person_login=person.username if person else "",
             at=_moment(self.at, self.zone) if self.at else None,
         )
-        if chosen.at is None:  # what has not happened yet can't be told
-            chosen = frame.at(chosen, min(chosen.end, self.now))
-        return chosen
+        if chosen.moment <= self.now:
+            return chosen if chosen.at else frame.at(chosen, chosen.end)
+        if chosen.at is not None:
+            now = self.now.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S")
+            raise Invalid(f"That moment has not come yet: it is {now}.", field="at")
+        return frame.at(chosen, self.now)  # what has not happened yet can't be told
 
 
 def _zone(name: str) -> tzinfo:

@@ -6,8 +6,9 @@ A line counts in the period in which it was decided; one that waits, in that of 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from approvals.reports import held
 from approvals.reports.frame import Column, Figure, Filters, counted
-from approvals.reports.query import Query, Raw, in_period, in_scope, of_person, report
+from approvals.reports.query import Query, Raw, in_period, in_scope, login_of, of_person, report
 
 _AT = "coalesce(d.occurred_at, i.occurred_at)"
 _SOURCE = f"""
@@ -23,16 +24,17 @@ QUERY = Query(
     at=_AT,
     key="i.item_id",
     request="i.request_id",
-    select="""o.name, i.subject_name, i.resource_name, i.entitlement_name, i.risk,
+    select=f"""o.name, i.subject_name, i.resource_name, i.entitlement_name, i.risk,
         coalesce(d.actor_name, nullif(i.reviewer_name, ''), 'compliance'),
         coalesce(d.relationship, i.relationship), coalesce(d.verdict, 'waits'), d.seconds,
         d.together, coalesce(d.reason, ''), d.occurred_at,
         CASE WHEN d.verdict = 'remove' THEN (
-            SELECT r.removal_confirmed_at FROM approvals_currentrequest c
+            SELECT {held.GONE_AT} FROM approvals_currentrequest c
             JOIN approvals_accessrequest r ON r.id = c.record_id
             WHERE c.request_id = d.request_id) END,
         o.due_at, coalesce(s.event, 'open'), coalesce(s.actor_name, ''), s.occurred_at,
-        i.campaign_id, i.item_id""",
+        i.campaign_id, i.item_id, {login_of("i.subject_id")},
+        coalesce({login_of("coalesce(d.actor_id, i.reviewer_id)")}, '')""",  # noqa: S608
 )
 
 COLUMNS = (
@@ -54,6 +56,8 @@ COLUMNS = (
     Column("campaign_state", "Campaign's state", wide=True),
     Column("signed_off_by", "Sign-off"),
     Column("signed_off_at", "Signed off", "moment"),
+    Column("subject_login", "Login", wide=True),
+    Column("reviewer_login", "Reviewer's login", wide=True),
     Column("campaign_id", "Campaign's id", "mono", wide=True),
     Column("item_id", "Item's id", "mono", wide=True),
     Column("request_id", "Request id", "mono", wide=True),
@@ -62,10 +66,13 @@ COLUMNS = (
 
 def _cells(rows: Sequence[Raw], filters: Filters) -> Iterable[Sequence[Any]]:
     for _, values in rows:
-        *head, state, by, at, campaign_id, item_id = values
+        *head, state, by, at, campaign_id, item_id, subject, reviewer = values
         if state != "signed_off":
             by, at = "", None
-        yield (*head, state.replace("_", " "), by, at, str(campaign_id), str(item_id))
+        yield (
+            *head, state.replace("_", " "), by, at, subject, reviewer, str(campaign_id),
+            str(item_id),
+        )  # fmt: skip
 
 
 def _summary(filters: Filters) -> tuple[Figure, ...]:

@@ -8,8 +8,17 @@ was due or ended, and not confirmed as gone, is listed: its state says `revoking
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from approvals.reports import held
 from approvals.reports.frame import Column, Filters
-from approvals.reports.query import Query, Raw, in_scope, of_person, report
+from approvals.reports.query import (
+    APPROVER_LOGINS,
+    Query,
+    Raw,
+    in_scope,
+    login_of,
+    of_person,
+    report,
+)
 
 #: Grants `c` with their newest revision `r` that were there at `%(moment)s`.
 THERE = """
@@ -33,7 +42,8 @@ QUERY = Query(
          WHERE d.request_id = c.request_id AND d.verdict = 'approve'),
         (SELECT array_agg(d.occurred_at ORDER BY d.revision) FROM approvals_decision d
          WHERE d.request_id = c.request_id AND d.verdict = 'approve'),
-        r.policy_name, r.requester_name, r.reason, r.ticket, r.removal_confirmed_at""",  # noqa: S608
+        r.policy_name, r.requester_name, r.reason, r.ticket, {held.GONE_AT}, {held.HELD_BY},
+        {login_of("c.subject_id")}, {login_of("c.requester_id")}, {APPROVER_LOGINS}, ''""",  # noqa: S608
 )
 
 COLUMNS = (
@@ -50,6 +60,11 @@ COLUMNS = (
     Column("reason", "Reason", wide=True),
     Column("ticket", "Ticket"),
     Column("gone_at", "Gone at the target", "moment", wide=True),
+    Column("held_by", "Held on by", "mono", wide=True),
+    Column("subject_login", "Login", wide=True),
+    Column("requester_login", "Requester's login", wide=True),
+    Column("approver_login", "Approvers' logins", wide=True),
+    Column("last_used", "Last used", wide=True),
     Column("request_id", "Request id", "mono", wide=True),
 )
 

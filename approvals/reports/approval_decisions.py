@@ -6,7 +6,7 @@ from typing import Any
 from approvals.domain.chain import Chain
 from approvals.models import AccessRequest
 from approvals.reports.frame import Column, Filters
-from approvals.reports.query import Query, Raw, in_period, in_scope, of_person, report
+from approvals.reports.query import Query, Raw, in_period, in_scope, login_of, of_person, report
 from approvals.selectors import chains
 
 QUERY = Query(
@@ -18,7 +18,7 @@ QUERY = Query(
     at="d.occurred_at",
     key="d.request_id",
     request="d.request_id",
-    select="""d.level, d.level_name, r.policy_record_id, r.rule_name, r.extends,
+    select=f"""d.level, d.level_name, r.policy_record_id, r.rule_name, r.extends,
         (SELECT count(*) FROM approvals_decision o WHERE o.request_id = d.request_id
          AND o.level = d.level AND o.verdict = 'approve' AND o.revision <= d.revision),
         d.escalations, d.actor_name, coalesce((SELECT CASE WHEN h.place_id = d.actor_id THEN ''
@@ -30,7 +30,8 @@ QUERY = Query(
         (SELECT s.method FROM approvals_signin s WHERE s.person_id = d.actor_id
          AND s.what = 'signed_in' AND s.occurred_at <= d.occurred_at
          ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1),
-        d.seen_revision, d.revision, r.hash""",
+        d.together, d.seen_revision, d.revision, r.hash, {login_of("d.actor_id")},
+        {login_of("r.subject_id")}, {login_of("r.requester_id")}""",  # noqa: S608
 )
 
 COLUMNS = (
@@ -52,9 +53,13 @@ COLUMNS = (
     Column("decided_at", "Decided", "moment"),
     Column("seconds_to_decide", "Seconds", "number"),
     Column("signin_method", "Signed in by", wide=True),
+    Column("decided_together", "At once", "number", wide=True),
     Column("seen_revision", "Saw revision", "number", wide=True),
     Column("revision", "Made revision", "number", wide=True),
     Column("revision_hash", "Revision hash", "mono", wide=True),
+    Column("approver_login", "Approver's login", wide=True),
+    Column("subject_login", "Login", wide=True),
+    Column("requester_login", "Requester's login", wide=True),
     Column("request_id", "Request id", "mono", wide=True),
 )
 
@@ -64,15 +69,15 @@ def _cells(rows: Sequence[Raw], filters: Filters) -> Iterable[Sequence[Any]]:
         level, level_name, policy_record, rule_name, extends, given, *more = values
         (
             escalations, approver, place, subject, requester, resource, entitlement, verdict,
-            comment, asked_at, decided_at, method, seen, revision, digest,
+            comment, asked_at, decided_at, method, together, seen, revision, digest, *logins,
         ) = more  # fmt: skip
         pinned = AccessRequest(policy_record_id=policy_record, rule_name=rule_name, extends=extends)
         seconds = round((decided_at - asked_at).total_seconds(), 3) if asked_at else None
         yield (
             level, level_name, _quorum(pinned, level), given, escalations, approver, place, subject,
             requester, resource, entitlement, "approved" if verdict == "approve" else "denied",
-            comment, asked_at, decided_at, seconds, method or "", seen, revision,
-            bytes(digest).hex(),
+            comment, asked_at, decided_at, seconds, method or "", together, seen, revision,
+            bytes(digest).hex(), *logins,
         )  # fmt: skip
 
 

@@ -11,8 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import typst
-
 from approvals.models import User
 from approvals.reports import files, tables
 from approvals.reports.files import Taken
@@ -91,6 +89,8 @@ def _weight(kind: str) -> float:
 
 def typeset(data: dict[str, Any]) -> bytes:
     """Return the PDF of a document's content."""
+    import typst  # here, so that a process that makes no PDF does without it
+
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "document.typ").write_bytes(TEMPLATE.read_bytes())

@@ -7,28 +7,28 @@ from typing import Any
 
 from django.db import connection
 
-from approvals.reports import charts
+from approvals.reports import charts, held, removal_timeliness
 from approvals.reports.charts import Chart
 from approvals.reports.frame import Filters
+from approvals.reports.query import in_scope
+from approvals.reports.removal_timeliness import DUE, SOURCE, Measured
 from approvals.selectors.failing import CLEANUPS
 
 #: The bands of removal lag; the numbers are their upper bounds in seconds.
 LAG_BANDS = {"≤ 0.1 s": 0.1, "≤ 1 s": 1, "≤ 10 s": 10, "≤ 1 min": 60, "longer": float("inf")}
-
-_IN_SCOPE = """(%(resource)s::bigint IS NULL OR {column} IN (
-    SELECT id FROM approvals_entitlement WHERE resource_id = %(resource)s::bigint))"""
+#: The band of ends that no target has confirmed.
+NOT_GONE = "not confirmed"
 
 _SQL = f"""
 WITH period AS (
-    SELECT r.event, r.actor_id, r.occurred_at - r.submitted_at AS took,
-           r.removal_confirmed_at - r.removal_due_at AS lag, r.end_reason
+    SELECT r.event, r.actor_id, r.occurred_at - r.submitted_at AS took
     FROM approvals_accessrequest r
     WHERE r.occurred_at >= %(start)s AND r.occurred_at < %(end)s
-      AND {_IN_SCOPE.format(column="r.entitlement_id")}
+      AND {in_scope("r.entitlement_id")}
 ), now_open AS (
     SELECT c.state, c.due_at, r.removal_due_at
     FROM approvals_currentrequest c JOIN approvals_accessrequest r ON r.id = c.record_id
-    WHERE c.state IN ('pending', 'revoking') AND {_IN_SCOPE.format(column="c.entitlement_id")}
+    WHERE c.state IN ('pending', 'active', 'revoking') AND {in_scope("c.entitlement_id")}
 )
 SELECT
     count(*) FILTER (WHERE event = 'activated'),
@@ -36,34 +36,32 @@ SELECT
         FILTER (WHERE event = 'approved' AND actor_id IS NOT NULL)),
     extract(epoch FROM percentile_cont(0.95) WITHIN GROUP (ORDER BY took)
         FILTER (WHERE event = 'approved' AND actor_id IS NOT NULL)),
-    count(*) FILTER (WHERE event = 'confirmed'),
-    count(*) FILTER (WHERE event = 'confirmed' AND lag <= interval '1 second'),
-    extract(epoch FROM max(lag) FILTER (WHERE event = 'confirmed')),
     count(*) FILTER (WHERE event = 'lapsed'),
     count(*) FILTER (WHERE event = 'failed'),
     count(*) FILTER (WHERE event = 'escalated'),
     (SELECT count(*) FROM (SELECT 1 FROM approvals_accessrequest r
         WHERE r.event = 'escalated' AND r.occurred_at >= %(start)s AND r.occurred_at < %(end)s
-          AND {_IN_SCOPE.format(column="r.entitlement_id")}
+          AND {in_scope("r.entitlement_id")}
         GROUP BY r.request_id HAVING count(*) > 1) often),
     count(*) FILTER (WHERE event = 'denied'),
     (SELECT count(*) FROM now_open WHERE state = 'pending'),
     (SELECT count(*) FROM now_open WHERE state = 'pending' AND due_at <= %(now)s),
-    (SELECT count(*) FROM now_open WHERE state = 'revoking' AND removal_due_at <= %(stuck)s)
+    (SELECT count(*) FROM now_open WHERE state = 'revoking' AND removal_due_at <= %(stuck)s
+            OR state = 'active' AND due_at <= %(stuck)s)
         + (SELECT count(*) FROM ({CLEANUPS}) left_over
-           WHERE {_IN_SCOPE.format(column="left_over.entitlement_id")})
+           WHERE {in_scope("left_over.entitlement_id")})
 FROM period
 """  # noqa: S608 - constants
 _BEFORE = f"""
 SELECT count(*) FROM approvals_accessrequest r
 WHERE r.event = 'activated' AND r.occurred_at >= %(before)s AND r.occurred_at < %(start)s
-  AND {_IN_SCOPE.format(column="r.entitlement_id")}
+  AND {in_scope("r.entitlement_id")}
 """  # noqa: S608 - constants
 _BARS = f"""
 SELECT date_trunc(%(unit)s, r.occurred_at AT TIME ZONE %(zone)s)::date, count(*)
 FROM approvals_accessrequest r
 WHERE r.event = 'activated' AND r.occurred_at >= %(start)s AND r.occurred_at < %(end)s
-  AND {_IN_SCOPE.format(column="r.entitlement_id")}
+  AND {in_scope("r.entitlement_id")}
 GROUP BY 1 ORDER BY 1
 """  # noqa: S608 - constants
 _LAGS = f"""
@@ -72,27 +70,24 @@ SELECT {
         f"count(*) FILTER (WHERE lag > '{low}'::float8 AND lag <= '{high}'::float8)"
         for low, high in itertools.pairwise([-float("inf"), *LAG_BANDS.values()])
     )
-}
-FROM (
-    SELECT extract(epoch FROM r.removal_confirmed_at - r.removal_due_at)::float8 AS lag
-    FROM approvals_accessrequest r
-    WHERE r.event = 'confirmed' AND r.occurred_at >= %(start)s AND r.occurred_at < %(end)s
-      AND {_IN_SCOPE.format(column="r.entitlement_id")}
-) found
+}, count(*) FILTER (WHERE lag IS NULL)
+FROM (SELECT extract(epoch FROM r.removal_confirmed_at - {DUE})::float8 AS lag
+      {SOURCE} AND NOT {held.KEPT}) found
 """  # noqa: S608 - constants
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Numbers of one period; `pending`, `overdue` and `stuck` are as of now. Times in seconds."""
+    """Numbers of one period; `pending`, `overdue` and `stuck` are as of now. Times in seconds.
+
+    `removals` are the ends that fell due in the period, as `removal-timeliness` counts them.
+    """
 
     grants: int
     grants_before: int
+    removals: Measured
     median_to_approve: float | None
     p95_to_approve: float | None
-    removals: int
-    removals_within_a_second: int
-    worst_lag: float | None
     lapsed: int
     failed: int
     escalated: int
@@ -103,16 +98,8 @@ class Figures:
     stuck: int
 
     @property
-    def share_within_a_second(self) -> str:
-        """Return the share as pages write it, cut off, so that 100 % means all of them."""
-        if not self.removals:
-            return "–"
-        hundredths = self.removals_within_a_second * 10_000 // self.removals
-        return f"{hundredths / 100:.2f}".rstrip("0").rstrip(".") + " %"
-
-    @property
     def trend(self) -> str:
-        """Return how many more or fewer grants than in as long a time before."""
+        """Return how many more or fewer grants than in as long a time before, also of a cut one."""
         if not self.grants_before:
             return ""
         percent = round((self.grants - self.grants_before) * 100 / self.grants_before)
@@ -120,7 +107,7 @@ class Figures:
 
 
 def compute(filters: Filters, *, now: datetime, stuck_after: timedelta) -> Figures:
-    """Return the figures of a period (two queries that read the period's revisions)."""
+    """Return the figures of a period (three queries that read its revisions and its ends)."""
     parameters: dict[str, Any] = filters.parameters | {
         "now": now,
         "stuck": now - stuck_after,
@@ -131,10 +118,8 @@ def compute(filters: Filters, *, now: datetime, stuck_after: timedelta) -> Figur
         row = cursor.fetchone()
         cursor.execute(_BEFORE, parameters)
         before = cursor.fetchone()[0]
-    return Figures(
-        row[0], before, _seconds(row[1]), _seconds(row[2]), row[3], row[4], _seconds(row[5]),
-        *row[6:],
-    )  # fmt: skip
+    removals = removal_timeliness.measure(filters)
+    return Figures(row[0], before, removals, _seconds(row[1]), _seconds(row[2]), *row[3:])
 
 
 def chart(filters: Filters) -> Chart:
@@ -146,11 +131,11 @@ def chart(filters: Filters) -> Chart:
 
 
 def lags(filters: Filters) -> tuple[charts.Share, ...]:
-    """Return how many of the period's removals were how late (one query)."""
+    """Return how many of the ends that fell due were how late; the last are those that wait."""
     with connection.cursor() as cursor:
         cursor.execute(_LAGS, filters.parameters)
         counts = cursor.fetchone()
-    return charts.shares(dict(zip(LAG_BANDS, counts, strict=True)))
+    return charts.shares(dict(zip([*LAG_BANDS, NOT_GONE], counts, strict=True)))
 
 
 def _seconds(value: Any) -> float | None:

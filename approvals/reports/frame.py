@@ -17,7 +17,8 @@ from django.db import DatabaseError, connection, transaction
 
 from approvals.selectors.requests import Cursor
 
-CHUNK = 2_000
+#: Rows that are fetched at once: of long texts, more of them would be most of a file's memory.
+CHUNK = 500
 DEFAULT_DAYS = 90
 
 Kind = Literal["text", "mono", "moment", "number", "state", "reference", "signed"]
@@ -41,8 +42,8 @@ class Column:
 class Filters:
     """What a report is about: [`start`, `end`) in time, perhaps one resource, perhaps one person.
 
-    `first` and `last` are the days that were chosen, both included, in `zone`. Reports of one
-    moment are as of `moment`: the one that was chosen, else the end of the period.
+    `first` and `last` are the days that were chosen, both included, in `zone`. Nothing after `at`
+    is told: it cuts off a period that goes on, and is the `moment` that reports of one are as of.
     """
 
     first: date
@@ -61,13 +62,22 @@ class Filters:
 
     @property
     def end(self) -> datetime:
-        """Return the first moment after the period."""
+        """Return the first moment after the period, or after what can be told of it."""
+        return self.moment if self.is_cut else self._whole_end
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether the period goes on after the moment up to which it is told."""
+        return self.at is not None and self.at < self._whole_end
+
+    @property
+    def _whole_end(self) -> datetime:
         return datetime.combine(self.last + timedelta(days=1), time(), self.zone)
 
     @property
     def moment(self) -> datetime:
-        """Return the moment that reports of one moment are as of."""
-        return self.at or self.end
+        """Return the moment that reports of one moment are as of: `at`, or the period's end."""
+        return self.at or self._whole_end
 
     @property
     def parameters(self) -> dict[str, Any]:

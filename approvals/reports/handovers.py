@@ -1,7 +1,7 @@
 """Delegations and escalations: each place that was handed over, each silent level that moved on."""
 
 from approvals.reports.frame import Column, Figure, Filters, counted
-from approvals.reports.query import Query, in_period, in_scope, of_person, report
+from approvals.reports.query import Query, in_period, in_scope, login_of, of_person, report
 
 
 def _names(key: str) -> str:
@@ -56,7 +56,8 @@ QUERY = Query(
     select=f"""f.what, r.subject_name, r.resource_name, r.entitlement_name, f.level, f.level_name,
         f.handed_by, f.handed_to, f.place_name, f.why, f.occurred_at,
         coalesce({_decided("actor_name")}, ''), coalesce({_decided("verdict")}, ''),
-        {_decided("occurred_at")}, f.number""",
+        {_decided("occurred_at")}, f.number, {login_of("c.subject_id")},
+        coalesce({login_of("f.giver_id")}, ''), coalesce({login_of("f.taker_id")}, '')""",
 )
 
 COLUMNS = (
@@ -76,6 +77,9 @@ COLUMNS = (
     Column("verdict", "Verdict"),
     Column("decided_at", "Decided", "moment"),
     Column("handover_number", "Handover no.", "number", wide=True),
+    Column("subject_login", "Login", wide=True),
+    Column("from_login", "From, login", wide=True),
+    Column("to_login", "To, login", wide=True),
     Column("request_id", "Request id", "mono", wide=True),
 )
 

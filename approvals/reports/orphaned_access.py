@@ -1,13 +1,14 @@
 """Orphaned access: what a target held and no live grant explains, how long, and what became of it.
 
 In it are confirmed findings that were first seen in the period, and every one that still stood at
-its end, however long ago it was first seen. What is granted and missing is no access, and not here.
+its end, however long ago it was first seen; what was repaired afterwards is told as it stood then.
+What is granted and missing is no access, and not here.
 """
 
 from approvals.reports.frame import Column, Figure, Filters, counted
 from approvals.reports.query import Query, in_scope, of_person, report
 
-_STANDS = "(f.resolved_at IS NULL OR f.resolved_at >= %(end)s)"
+_STANDS = "(f.resolved_at IS NULL OR f.resolved_at > %(moment)s)"
 _SOURCE = f"""
         FROM approvals_finding f
         JOIN approvals_entitlement n ON n.id = f.entitlement_id
@@ -26,11 +27,13 @@ QUERY = Query(
     request="f.request_id",
     select="""f.kind, f.login, coalesce(nullif(p.name, ''), p.username, ''), t.name, n.name,
         t.connector, f.first_seen_at, f.confirmed_at, f.last_seen_at, f.repairs,
-        round(extract(epoch FROM coalesce(f.resolved_at, now()) - f.first_seen_at), 3)::float,
-        CASE WHEN f.resolved_at IS NOT NULL THEN f.resolution
-             WHEN f.kept_at IS NOT NULL THEN 'kept' ELSE 'still there' END,
+        round(extract(epoch FROM least(f.resolved_at, %(moment)s) - f.first_seen_at), 3)::float,
+        CASE WHEN f.resolved_at <= %(moment)s THEN f.resolution
+             ELSE CASE WHEN f.kept_at <= %(moment)s THEN 'kept' ELSE 'still there' END
+                  || CASE WHEN f.resolved_at IS NOT NULL THEN ', later ' || f.resolution ELSE '' END
+             END,
         f.resolved_at, coalesce(nullif(k.name, ''), k.username, ''), f.kept_because,
-        coalesce(nullif(o.name, ''), o.username)""",
+        coalesce(nullif(o.name, ''), o.username), coalesce(p.username, '')""",
 )
 
 COLUMNS = (
@@ -51,6 +54,7 @@ COLUMNS = (
     Column("kept_by", "Kept by", wide=True),
     Column("kept_because", "Because", wide=True),
     Column("owner", "Owner"),
+    Column("person_login", "Login", wide=True),
     Column("request_id", "Request id", "mono", wide=True),
 )
 
@@ -62,8 +66,8 @@ def _summary(filters: Filters) -> tuple[Figure, ...]:
         (title, counted(f"SELECT count(*) {_SOURCE} AND f.kind = '{kind}'", filters))
         for title, kind in kinds
     ]
-    open_now = counted(f"SELECT count(*) {_SOURCE} AND f.resolved_at IS NULL", filters)
-    return tuple(Figure(title, f"{count:,}") for title, count in (*counts, ("Stand now", open_now)))
+    counts.append(("Still there", counted(f"SELECT count(*) {_SOURCE} AND {_STANDS}", filters)))
+    return tuple(Figure(title, f"{count:,}") for title, count in counts)
 
 
 REPORT = report(

@@ -46,6 +46,17 @@ def of_person(*columns: str) -> str:
     return f"(%(person)s::bigint IS NULL OR %(person)s::bigint IN ({', '.join(columns)}))"
 
 
+def login_of(column: str) -> str:
+    """Return the login that a person has now: a name may be several people's, a login is one's."""
+    return f"(SELECT p.username FROM approvals_user p WHERE p.id = {column})"  # noqa: S608
+
+
+#: The logins of those who approved request `c`, as its decisions follow each other.
+APPROVER_LOGINS = """coalesce((SELECT string_agg(p.username, '; ' ORDER BY d.revision)
+        FROM approvals_decision d JOIN approvals_user p ON p.id = d.actor_id
+        WHERE d.request_id = c.request_id AND d.verdict = 'approve'), '')"""
+
+
 def in_period(column: str) -> str:
     """Return the condition that a moment lies in the period."""
     return f"{column} >= %(start)s AND {column} < %(end)s"
@@ -108,13 +119,14 @@ def report(
     query: Query,
     cells: Cells = as_they_are,
     as_of: bool = False,
+    charted: bool = True,
     without: frozenset[str] = frozenset(),
     summary: Callable[[Filters], tuple[Figure, ...]] | None = None,
 ) -> Report:
     """Return the report of a query.
 
     A first column of kind `reference` is the request's short name, a last one `request_id` its id:
-    neither needs to be selected.
+    neither needs to be selected. Rows that lie in no week are not `charted`.
     """
     named = columns[0].kind == "reference"
     identified = columns[-1].key == "request_id"
@@ -139,5 +151,5 @@ def report(
         as_of=as_of,
         without=without,
         summary=summary,
-        buckets=None if as_of else query.buckets,
+        buckets=query.buckets if charted and not as_of else None,
     )

@@ -1,7 +1,7 @@
 """Attempts at deciding that the rules refused: on one's own request, a second time, unasked."""
 
 from approvals.reports.frame import Column, Figure, Filters, counted
-from approvals.reports.query import Query, in_period, in_scope, of_person, report
+from approvals.reports.query import Query, in_period, in_scope, login_of, of_person, report
 
 _SOURCE = f"""
         FROM approvals_refusedattempt t
@@ -15,11 +15,12 @@ QUERY = Query(
     at="t.occurred_at",
     key="t.uid",
     request="t.request_id",
-    select="""t.actor_name, t.action, t.code, t.rule, t.comment, t.occurred_at, r.subject_name,
+    select=f"""t.actor_name, t.action, t.code, t.rule, t.comment, t.occurred_at, r.subject_name,
         r.requester_name, r.resource_name, r.entitlement_name, r.state,
         coalesce((SELECT string_agg(d.actor_name || ' (' || d.verdict || ')', ', '
             ORDER BY d.revision) FROM approvals_decision d
-            WHERE d.request_id = t.request_id), ''), t.number""",
+            WHERE d.request_id = t.request_id), ''), t.number, {login_of("t.actor_id")},
+        {login_of("c.subject_id")}, {login_of("c.requester_id")}""",  # noqa: S608
 )
 
 COLUMNS = (
@@ -37,6 +38,9 @@ COLUMNS = (
     Column("state", "State now"),
     Column("decided_by", "Decided by"),
     Column("number", "Attempt no.", "number", wide=True),
+    Column("who_login", "Their login", wide=True),
+    Column("subject_login", "Login", wide=True),
+    Column("requester_login", "Requester's login", wide=True),
     Column("request_id", "Request id", "mono", wide=True),
 )
 

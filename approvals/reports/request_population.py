@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from approvals.reports.frame import Column, Filters
-from approvals.reports.query import Query, Raw, in_period, in_scope, of_person, report
+from approvals.reports.query import Query, Raw, in_period, in_scope, login_of, of_person, report
 
 QUERY = Query(
     source=f"""
@@ -15,9 +15,10 @@ QUERY = Query(
     at="c.submitted_at",
     key="c.request_id",
     request="c.request_id",
-    select="""r.requester_name, r.subject_name, r.resource_name, r.entitlement_name, r.risk,
+    select=f"""r.requester_name, r.subject_name, r.resource_name, r.entitlement_name, r.risk,
         r.reason, r.ticket, c.submitted_at, r.starts_at, r.duration_seconds, r.extends, c.state,
-        r.occurred_at, r.policy_name, r.policy_version, r.rule_name, r.revision""",
+        r.occurred_at, r.policy_name, r.policy_version, r.rule_name, r.revision,
+        {login_of("c.requester_id")}, {login_of("c.subject_id")}""",
 )
 
 COLUMNS = (
@@ -38,6 +39,8 @@ COLUMNS = (
     Column("policy", "Policy"),
     Column("rule", "Rule", wide=True),
     Column("revisions", "Revisions", "number", wide=True),
+    Column("requester_login", "Requester's login", wide=True),
+    Column("subject_login", "Login", wide=True),
     Column("request_id", "Request id", "mono", wide=True),
 )
 

@@ -93,6 +93,8 @@ def filters_at(*, report: Report, query: Mapping[str, str], at: datetime) -> Fil
     zone = _zone(query.get("timezone", ""))
     first, last = _days(query, today=at.astimezone(zone).date())
     chosen = _filters(query, first, last, zone)
+    if chosen.start > at and not report.as_of:
+        raise Invalid("That period has not begun.", field="from")
     return frame.at(chosen, at if report.as_of else min(chosen.end, at))
 
 

@@ -38,7 +38,7 @@ ATTACHED_MOST_BYTES = 5_000_000
 #: After so long a run that could not be made or mailed is given up.
 GIVE_UP_AFTER = timedelta(days=1)
 #: What of a file's facts is its query, and is recorded as such.
-_QUERY = ("from", "to", "as_of", "timezone", "resource", "person")
+_QUERY = ("from", "to", "until", "as_of", "timezone", "resource", "person")
 _PIECE = 1 << 20
 
 
@@ -145,6 +145,7 @@ def _letter(person: User, made: _Made, case: dict[str, Any]) -> Letter:
     run, taken = made.run, made.taken
     filters = taken.filters
     asked = (
+        ("Up to", str(taken.facts.get("until", ""))),
         ("Timezone", str(filters.zone)),
         ("Resource", filters.resource_name),
         ("Person", filters.person_login),

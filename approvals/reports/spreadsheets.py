@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import IO, Any
 
-import xlsxwriter
-
 from approvals.models import User
 from approvals.reports import files, tables
 from approvals.reports.files import Taken
@@ -57,6 +55,8 @@ def make(
 
 def write(taken: Taken, file: IO[bytes]) -> None:
     """Write the workbook to a file."""
+    import xlsxwriter  # here, so that a process that sends CSV alone does without it
+
     options = {
         "constant_memory": True,
         "strings_to_formulas": False,

@@ -44,6 +44,7 @@ SELECT what, width_bucket, count(*), sum(seconds) FROM (
         FROM approvals_accessrequest
         WHERE occurred_at > %(since)s AND occurred_at <= %(now)s
           AND (event = 'confirmed' AND removal_due_at IS NOT NULL
+                 AND detail #>> '{receipt,kept}' IS DISTINCT FROM 'true'
                OR event IN ('approved', 'denied') AND actor_id IS NOT NULL)) measured) placed
 GROUP BY 1, 2
 """
@@ -52,8 +53,9 @@ GROUP BY 1, 2
 def last_hour(*, now: datetime) -> tuple[Spread, Spread]:
     """Return how late removals were confirmed, and how long people took to decide (one query).
 
-    Lags are from the moment that a removal was due to the target's confirmation. Decisions are
-    those of people; what a rule approved by itself is left out.
+    Lags are from the moment that a removal was due to the target's confirmation; access that the
+    target kept, because another grant holds it, has none. Decisions are those of people; what a
+    rule approved by itself is left out.
     """
     found: dict[str, dict[int, tuple[int, float]]] = {"lag": {}, "decision": {}}
     with connection.cursor() as cursor:

@@ -3,6 +3,7 @@
 import re
 import uuid
 import zoneinfo
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -10,11 +11,13 @@ from functools import cache
 from django.db import connection
 from django.db.models import Q
 
+from approvals.domain.refusals import Invalid
 from approvals.models import Entitlement, Resource, User
 from approvals.models.request import reference
 from approvals.selectors.history_sources import Criteria, System
 
 NAMES_MOST = 200
+CANDIDATES_MOST = 10
 WORDS_MOST = 8
 
 _REFERENCE = re.compile(r"(?i)\s*REQ-?([0-9A-Z]{4})-?([0-9A-Z]{4})\s*", re.ASCII)
@@ -32,11 +35,34 @@ class Understood:
 
 
 def person(text: str) -> User | None:
-    """Return who signs in by that name or address, or is called so, active or not (one query)."""
+    """Return whom a text means, active or not: by login, else by address, else by name (one query).
+
+    Nobody is picked from several whom it means alike. Raises: Invalid with their logins.
+    """
     rows = User.objects.filter(
         Q(username__iexact=text) | Q(email__iexact=text) | Q(name__iexact=text)
     )
-    return rows.order_by("-is_active", "pk").first()
+    found = list(rows.order_by("username"))
+    wanted = text.lower()
+    for fits in (
+        [row for row in found if row.username.lower() == wanted],
+        [row for row in found if row.email.lower() == wanted],
+        found,
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            raise Invalid(_several(text, fits), field="person")
+    return None
+
+
+def _several(text: str, people: Sequence[User]) -> str:
+    told = ", ".join(
+        f"{row.username} ({row.get_full_name()}{'' if row.is_active else ', not active'})"
+        for row in people[:CANDIDATES_MOST]
+    )
+    more = " and others" if len(people) > CANDIDATES_MOST else ""
+    return f"Several people are meant by “{text}”: {told}{more}. Write one of these logins."
 
 
 def resource(name: str) -> Resource | None:
@@ -87,7 +113,7 @@ def understand(text: str, *, since: datetime | None, kinds: frozenset[str]) -> U
 
     The whole text is tried first, so that `Juno Park` is a person; then each word, or each part in
     double quotes. What names nothing is looked for as a word. At most eight words (two queries
-    for each).
+    for each). Raises: Invalid for a name that several people have.
     """
     parts = [text.strip()] if text.strip() else []
     if parts and (known := _named(parts[0])) is not None:

@@ -79,8 +79,7 @@ def revision(record: AccessRequest, *, decision: Decision | None = None) -> Sent
         return Sentence(record.event.title(), "", _quoted(record.comment))
     sentence = told(record)
     if decision is not None:
-        seen = f"saw revision {decision.seen_revision}"
-        sentence = sentence._replace(detail=_joined(sentence.detail, seen))
+        sentence = sentence._replace(detail=_joined(sentence.detail, *_having(decision)))
     return sentence
 
 
@@ -89,8 +88,18 @@ def decided(decision: Decision) -> Sentence:
     return Sentence(
         "Approved" if decision.verdict == Decision.Verdict.APPROVE else "Denied",
         f"for {decision.level_name}",
-        _joined(_quoted(decision.comment), f"saw revision {decision.seen_revision}"),
+        _joined(_quoted(decision.comment), *_having(decision)),
     )
+
+
+def _having(decision: Decision) -> tuple[str, str]:
+    """Return what somebody decided having seen, and with how many others at once."""
+    many = decision.together or 1
+    return f"saw revision {decision.seen_revision}", _at_one_stroke(many)
+
+
+def _at_one_stroke(many: int) -> str:
+    return f"one of {many} at one stroke" if many > 1 else ""
 
 
 def handed_over(row: RequestHandover) -> Sentence:
@@ -115,8 +124,20 @@ def messaged(message: RequestMessage) -> Sentence:
     return Sentence("Answered", f"message {message.answers}", _quoted(message.text))
 
 
+def kept(receipt: Any) -> str:
+    """Return which request holds access that a target kept, and so why; nothing where it is gone.
+
+    `receipt` is what a confirmed end recorded, or its event.
+    """
+    if not isinstance(receipt, Mapping) or not receipt.get("kept"):
+        return ""
+    return f"{receipt.get('covered_by')} holds the same access, so the target keeps it"
+
+
 def attempted(event: GrantEvent) -> Sentence:
-    """Return what came of one call to a target."""
+    """Return what came of one call to a target, or why none was made."""
+    if why := kept(event.detail):
+        return Sentence("Target was not asked", "", why)
     number = f"attempt {event.attempt}" if event.attempt > 1 else ""
     took = f"answered in {short(event.occurred_at - event.started_at)}"
     headline = {
@@ -195,11 +216,10 @@ def reviewed(row: ReviewDecision, *, subject: str, name: str) -> Sentence:
         ReviewDecision.Verdict.GONE: "Had ended by itself:",
         ReviewDecision.Verdict.UNREVIEWED: "Not reviewed in time:",
     }[ReviewDecision.Verdict(row.verdict)]
-    together = f"one of {row.together} at one stroke" if row.together > 1 else ""
     return Sentence(
         headline,
         f"{subject}’s access in the review “{name}”",
-        _joined(_quoted(row.reason), together),
+        _joined(_quoted(row.reason), _at_one_stroke(row.together)),
     )
 
 
@@ -254,14 +274,13 @@ def _activated(record: AccessRequest) -> Sentence:
 
 def _ended(record: AccessRequest) -> Sentence:
     why = END_REASONS.get(record.end_reason, record.end_reason)
-    return Sentence(
-        "Access is being removed", f"because {why}" if why else "", _quoted(record.comment)
-    )
+    return Sentence("Access is ending", f"because {why}" if why else "", _quoted(record.comment))
 
 
 def _confirmed(record: AccessRequest) -> Sentence:
     due, done = record.removal_due_at, record.removal_confirmed_at
-    detail = f"due {precise(due)} · removed {precise(done)}" if due and done else ""
+    why = kept(record.detail.get("receipt"))
+    detail = f"due {precise(due)} · removed {precise(done)}" if due and done and not why else why
     closed = record.detail.get("sessions_closed", 0)
     sessions = "one open session closed" if closed == 1 else f"{closed} open sessions closed"
     return Sentence(

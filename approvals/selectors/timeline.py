@@ -25,7 +25,7 @@ from approvals.models import (
     User,
 )
 from approvals.models.request import reference
-from approvals.selectors import beside, handing_over, questions, requests
+from approvals.selectors import beside, handing_over, questions, requests, sentences
 from approvals.selectors.beside import Line
 from audit.selectors.erasures import ERASED
 
@@ -298,8 +298,7 @@ def _end(row: AccessRequest) -> str:
 
 
 def _is_kept(row: AccessRequest) -> bool:
-    receipt = row.detail.get("receipt")
-    return isinstance(receipt, dict) and bool(receipt.get("kept"))
+    return bool(sentences.kept(row.detail.get("receipt")))
 
 
 def _receipt(row: AccessRequest, receipt: Any, events: Sequence[GrantEvent], kind: str) -> str:
@@ -311,8 +310,8 @@ def _receipt(row: AccessRequest, receipt: Any, events: Sequence[GrantEvent], kin
             parts.append(f"{key} {facts[key]}")
             if facts.get("login"):
                 parts[-1] += f" for {facts['login']}"
-    if facts.get("kept"):
-        return f"{facts.get('covered_by')} holds the same access, so the target keeps it"
+    if why := sentences.kept(facts):
+        return why
     if facts.get("continued"):
         return f"going on from {facts['continued']} without a break"
     if facts.get("pre_existing"):
@@ -331,7 +330,7 @@ def _receipt(row: AccessRequest, receipt: Any, events: Sequence[GrantEvent], kin
 def _gone(row: AccessRequest, events: Sequence[GrantEvent]) -> str:
     detail: dict[str, Any] = row.detail
     parts = [_receipt(row, detail.get("receipt"), events, GrantEvent.Kind.REMOVED)]
-    if row.removal_lag is not None:
+    if row.removal_lag is not None and not _is_kept(row):
         parts.insert(0, f"{lag_words(row.removal_lag)} after it was due")
     if closed := detail.get("sessions_closed"):
         parts.append(f"{closed} open session{'' if closed == 1 else 's'} closed")

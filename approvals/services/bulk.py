@@ -1,4 +1,7 @@
-"""Deciding on several requests with one comment: each decision stands alone, as if made singly."""
+"""Deciding on several requests with one comment: each decision stands alone, as if made singly.
+
+Each says of how many it was one, so that it shows who decides on much at a stroke.
+"""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -50,7 +53,8 @@ def decide(
     wanted = list(dict.fromkeys(seen))
     if not wanted:
         raise Invalid("Select at least one request.")
-    if len({each.request_id for each in wanted}) > MOST:
+    together = len({each.request_id for each in wanted})
+    if together > MOST:
         raise Invalid(f"Decide on at most {MOST} requests at once.")
     found: list[Outcome] = []
     for each in wanted:
@@ -61,6 +65,7 @@ def decide(
                 verdict=verdict,
                 seen_revision=each.revision,
                 comment=comment,
+                together=together,
                 now=clock(),
             )
         except Refusal as refusal:

@@ -184,9 +184,11 @@ def decide(
     seen_revision: int,
     now: datetime,
     comment: str = "",
+    together: int = 1,
 ) -> AccessRequest:
     """Record one person's approve or deny, bound to the revision that they saw.
 
+    It is one of `together` that the same act is to decide.
     What is due by the clock happens first: a silent level escalates or lapses before any vote.
     Raises: NotFound; Settled when it is over; NotAllowed for whoever may not decide; StaleRevision
     when it changed after they looked; Invalid for a deny without a comment.
@@ -198,7 +200,8 @@ def decide(
         raise Invalid("Say why you deny it, so that the requester learns.", field="comment")
     escalation.advance(request_id, now=now)
     with refused.noted(actor, refused.Action(verdict), request_id, comment, now):
-        return _decide(actor, request_id, Decision.Verdict(verdict), seen_revision, comment, now)
+        said = Decision.Verdict(verdict)
+        return _decide(actor, request_id, said, seen_revision, comment, now, together)
 
 
 @transaction.atomic
@@ -209,6 +212,7 @@ def _decide(
     seen_revision: int,
     comment: str,
     now: datetime,
+    together: int,
 ) -> AccessRequest:
     extends = reads.extends(request_id)
     if extends is not None:  # its end must not come in between; the older request is held first
@@ -250,6 +254,7 @@ def _decide(
         verdict=verdict,
         comment=comment,
         asked_at=reads.asked_at(request_id, person=actor.pk),
+        together=together,
         occurred_at=now,
     )
     with recording.translated():

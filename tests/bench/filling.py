@@ -70,7 +70,10 @@ SELECT x.at, b.request_id, p.revision, p.event, p.state, a.id, coalesce(a.name, 
     CASE WHEN p.revision > 1 THEN sha256((b.n || ':' || p.revision - 1)::bytea) END,
     sha256((b.n || ':' || p.revision)::bytea),
     s.id, s.name, s.id, s.name, e.id, r.name, e.name, e.risk,
-    'Look into the stuck refunds of run ' || b.n || ' and put them back into the queue.', '',
+    'Look into the stuck refunds of run ' || b.n || ' and put them back into the queue.'
+        -- Some people write a lot, and some thousands of them in a row.
+        || CASE WHEN b.n / 5000 % 10 = 0 THEN repeat(' It waits for the ledger of the day.', 50)
+                ELSE '' END, '',
     b.duration_seconds, NULL, b.submitted_at, h.history_id, h.name, h.version, p.rule, p.level,
     CASE p.level WHEN 1 THEN 'Manager' WHEN 2 THEN 'Data owners' ELSE '' END, 0,
     CASE WHEN p.state = 'pending' THEN x.at + interval '30 days'

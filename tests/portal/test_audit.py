@@ -64,7 +64,7 @@ def test_a_requests_whole_life_is_told_newest_first(world: World) -> None:
     lines = [words(entry) for entry in find(request.reference)]
     expected = [
         "portal: Access ended time ran out", "portal: Target confirmed the removal",
-        "portal: Access is being removed because time ran out",
+        "portal: Access is ending because time ran out",
         "portal: Access became active until", "portal: Target confirmed the access",
         "Carol: Approved for Data owners, the last of its chain",
         "Bob: Approved for Manager", "Alice: Asked for access for 5 m",

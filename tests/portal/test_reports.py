@@ -6,7 +6,8 @@ import io
 import json
 import threading
 import zoneinfo
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,11 +18,16 @@ from django.urls import reverse
 from django.utils import timezone
 
 from approvals import handlers
-from approvals.reports import registry
-from approvals.selectors import clock
+from approvals.domain.refusals import Invalid
+from approvals.models import ReportExport, User
+from approvals.reports import frame, registry
+from approvals.reports.frame import Filters
+from approvals.selectors import clock, reporting
 from tests.portal.test_inbox import XSS
 from tests.world import World, build
 
+HOUR = timedelta(hours=1)
+Later = Callable[[timedelta], None]
 #: Reports that name the request of a grant that is over.
 NAMES = ["who-had-access", "request-population", "approval-decisions", "removal-timeliness"]
 
@@ -38,8 +44,11 @@ def download(client: Client, who: Any, name: str, **query: str) -> tuple[Any, li
     return response, list(csv.reader(io.StringIO(text, newline="")))
 
 
-def test_the_index_shows_figures_and_every_report(client: Client, world: World) -> None:
+def test_the_index_shows_figures_and_every_report(
+    client: Client, world: World, later: Later
+) -> None:
     world.ended(minutes=1)
+    later(HOUR)
     text = html.unescape(get(client, world.dora, reverse("reports")).content.decode())
     for report in registry.REPORTS:
         assert report.title in text
@@ -98,8 +107,9 @@ def test_a_report_of_one_moment_asks_for_it(client: Client, world: World) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_report_is_a_table(client: Client, world: World, name: str) -> None:
+def test_a_report_is_a_table(client: Client, world: World, name: str, later: Later) -> None:
     request = world.ended(minutes=1, reason="Refunds.")
+    later(HOUR)
     response = get(client, world.admin, reverse("report", args=[name]))
     text = response.content.decode()
     assert response.status_code == 200
@@ -110,11 +120,12 @@ def test_a_report_is_a_table(client: Client, world: World, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_file_is_pure_and_says_what_it_is_in_its_headers(
-    client: Client, world: World, name: str
+    client: Client, world: World, name: str, later: Later
 ) -> None:
     world.dora.timezone = "Europe/Berlin"
     world.dora.save()
     world.ended(minutes=1)
+    later(HOUR)
     response, lines = download(client, world.dora, name, resource="orders-db", person="alice")
     report = registry.report(name)
     assert lines[0] == [column.key for column in report.columns]
@@ -135,8 +146,9 @@ def test_the_file_is_pure_and_says_what_it_is_in_its_headers(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_metadata_is_json(client: Client, world: World, name: str) -> None:
+def test_metadata_is_json(client: Client, world: World, name: str, later: Later) -> None:
     world.ended(minutes=1)
+    later(HOUR)
     url = reverse("report_csv", args=[name])
     facts = json.loads(get(client, world.dora, url, metadata="1").content)
     assert facts["id"] == name
@@ -193,10 +205,12 @@ def test_an_unknown_report_is_404(client: Client, world: World) -> None:
 
 def test_others_are_refused_with_the_reason(client: Client, world: World) -> None:
     for who in (world.alice, world.bob, world.carol, world.mallory):
-        for url, args in (("reports", []), ("report", [NAMES[0]]), ("report_csv", [NAMES[0]])):
+        for url in ("reports", "report", "report_csv", "report_xlsx", "report_pdf"):
+            args = [] if url == "reports" else [NAMES[0]]
             response = get(client, who, reverse(url, args=args))
             assert response.status_code == 403
             assert "for compliance and operators" in response.content.decode()
+    assert ReportExport.objects.count() == 0
 
 
 def test_a_day_is_a_day_of_the_persons_timezone(client: Client, world: World) -> None:
@@ -246,3 +260,54 @@ def test_the_download_holds_one_moment(client: Client, noop: Any) -> None:
     assert not connection.in_atomic_block
     response = client.get(reverse("report_csv", args=["approval-decisions"]))
     assert b"".join(response).decode().count("\r\n") == 3
+
+
+def test_a_name_of_several_people_is_nobodys(client: Client, world: World) -> None:
+    """A login goes before an address, that before a name; of several alike none is picked."""
+    alex, other = (
+        User.objects.create_user(login, f"{login}@example.com", None, name="Alex Kim", **more)
+        for login, more in (("akim", {}), ("alex.kim", {"is_active": False}))
+    )
+    url = reverse("report", args=["request-population"])
+    world.ask(by=world.alice)
+    for page in (url, reverse("audit")):
+        response = get(client, world.dora, page, person="Alex Kim", q="Alex Kim")
+        assert response.status_code == 400
+        text = html.unescape(response.content.decode())
+        assert "akim (Alex Kim), alex.kim (Alex Kim, not active). Write one of these" in text
+    with pytest.raises(Invalid):
+        reporting.person("alex kim")
+    assert reporting.person("akim") == alex
+    assert reporting.person("ALEX.KIM@example.com") == other
+    other.name = "akim"  # called like another's login
+    other.save()
+    assert reporting.person("akim") == alex
+    other.email = "alice"  # an address like another's login
+    other.save()
+    assert reporting.person("Alice") == world.alice
+    assert get(client, world.dora, url, person="akim").status_code == 200
+
+
+LOGINS = {
+    "who-had-access": ("alice", "alice", "bob; carol"),
+    "active-as-of": ("alice", "alice", "bob; carol"),
+    "request-population": ("alice", "alice", None),
+    "approval-decisions": ("alice", "alice", "carol"),
+    "removal-timeliness": ("alice", None, None),
+}
+
+
+@pytest.mark.parametrize("name", LOGINS)
+def test_files_have_logins_beside_names(world: World, name: str) -> None:
+    """Two people may have one name; a login is one person's."""
+    report = registry.report(name)
+    request = world.active()
+    assert request.ends_at is not None
+    today = clock.now().date()
+    chosen = Filters(today, today + timedelta(days=1), UTC, at=clock.now())
+    if name == "removal-timeliness":
+        chosen = frame.at(chosen, request.ends_at + timedelta(milliseconds=1))
+    first = next(iter(report.rows(chosen, None, None)))
+    row = dict(zip((column.key for column in report.columns), first.cells, strict=True))
+    found = tuple(row.get(key) for key in ("subject_login", "requester_login", "approver_login"))
+    assert found == LOGINS[name]

@@ -135,7 +135,7 @@ def test_each_end_has_its_lag_and_the_percentiles_are_theirs(history: World) -> 
         assert request.ends_at is not None
         grants.end_due(now=request.ends_at + timedelta(seconds=seconds))
         handlers.work("provisioning", now=request.ends_at + timedelta(seconds=seconds))
-    chosen = filters(at=clock.now())
+    chosen = filters(at=clock.now() + timedelta(minutes=20))
     found = rows("removal-timeliness", chosen)
     expected = sql(
         "SELECT request_id::text, round(extract(epoch FROM removal_confirmed_at - removal_due_at)"

@@ -55,7 +55,7 @@ def test_each_confirmed_finding_of_access_is_a_line(world: World, noop: Noop) ->
     )  # fmt: skip
     assert {row["owner"] for row in found.values()} == {"Carol"}
     assert figures("orphaned-access") == {
-        "Left over": "1", "Standing": "1", "Unknown name": "1", "Stand now": "3",
+        "Left over": "1", "Standing": "1", "Unknown name": "1", "Still there": "3",
     }  # fmt: skip
     assert len(rows("orphaned-access", filters(person_id=world.alice.pk))) == 1
     assert len(rows("orphaned-access", filters(resource_id=world.resource.pk))) == 3

@@ -5,6 +5,7 @@ import tracemalloc
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from datetime import timezone as tz
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from approvals import handlers
 from approvals.models import AccessRequest, Decision, Group, Membership, User
 from approvals.reports import figures, frame, registry, tables
 from approvals.reports.frame import Column, Filters, Report, Row
+from approvals.reports.removal_timeliness import Measured
 from approvals.selectors import clock
 from approvals.selectors.requests import Cursor
 from approvals.services import grants
@@ -94,14 +96,48 @@ def test_a_grant_is_in_every_period_that_it_lay_in(
 def test_a_grant_that_goes_on_is_in_later_periods(world: World) -> None:
     world.active()
     today = timezone.localdate()
-    later = filters(first=today + timedelta(days=2), last=today + timedelta(days=9))
-    assert len(rows("who-had-access", later)) == 1
+    days = {"first": today + timedelta(days=2), "last": today + timedelta(days=9)}
+    seen_then = clock.now() + timedelta(days=3)
+    assert len(rows("who-had-access", filters(**days, at=seen_then))) == 1
+
+
+def test_a_period_that_goes_on_is_told_up_to_now(world: World) -> None:
+    request = world.active()
+    assert request.activated_at is not None
+    today = timezone.localdate()
+    for step, known in ((timedelta(0), 0), (timedelta(microseconds=1), 1)):
+        chosen = filters(
+            first=today, last=today + timedelta(days=9), at=request.activated_at + step
+        )
+        assert chosen.is_cut
+        assert (chosen.end, chosen.moment) == (chosen.at, chosen.at)
+        assert len(rows("who-had-access", chosen)) == known
+    whole = filters(first=today - timedelta(days=9), last=today - timedelta(days=2), at=clock.now())
+    assert not whole.is_cut
+    assert whole.end.date() == today - timedelta(days=1)
+
+
+def test_access_that_was_gone_at_the_first_moment_was_not_there(world: World) -> None:
+    """In a period and at a moment alike: gone at exactly that moment is gone."""
+    gone_at = world.ended(minutes=1).removal_confirmed_at
+    assert gone_at is not None
+    hair = timedelta(microseconds=1)
+    for moment, there in ((gone_at - hair, 1), (gone_at, 0), (gone_at + hair, 0)):
+        assert len(rows("active-as-of", filters(at=moment))) == there
+        # A zone whose midnight is that moment: its day begins with it.
+        midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+        zone = tz(-(moment - midnight))
+        day = moment.astimezone(zone)
+        assert (day.hour, day.minute, day.second, day.microsecond) == (0, 0, 0, 0)
+        chosen = filters(first=day.date(), last=day.date(), zone=zone)
+        assert chosen.start == moment
+        assert len(rows("who-had-access", chosen)) == there
 
 
 @pytest.mark.parametrize("name", OF_REQUESTS)
 def test_filters_keep_what_they_name(world: World, name: str) -> None:
     world.ended(minutes=1)
-    at = clock.now()
+    at = clock.now() + (timedelta(hours=1) if name == "removal-timeliness" else timedelta(0))
     chosen = filters(at=at)
     assert rows(name, chosen)
     assert rows(name, filters(at=at, resource_id=world.resource.pk))
@@ -205,12 +241,13 @@ def test_the_figures_are_those_of_the_records(world: World) -> None:
     world.ended(minutes=1)
     world.decide(world.bob, world.ask(), "deny")
     waiting = world.ask(what=world.own, ticket="X-1", now=now - timedelta(seconds=90))
-    found = figures.compute(filters(), now=now, stuck_after=timedelta(minutes=1))
+    chosen = filters(last=timezone.localdate() + timedelta(days=1))
+    found = figures.compute(chosen, now=now, stuck_after=timedelta(minutes=1))
     confirmed = AccessRequest.objects.get(event="confirmed")
     approved = AccessRequest.objects.get(event="approved")
     assert confirmed.removal_lag is not None
-    assert (found.grants, found.removals, found.denied) == (1, 1, 1)
-    assert found.worst_lag == pytest.approx(confirmed.removal_lag.total_seconds())
+    assert (found.grants, found.removals.due, found.denied) == (1, 1, 1)
+    assert found.removals.worst == pytest.approx(confirmed.removal_lag.total_seconds())
     took = (approved.occurred_at - approved.submitted_at).total_seconds()
     assert found.median_to_approve == pytest.approx(took)
     assert (found.pending, found.overdue, found.stuck) == (1, 1, 0)
@@ -228,19 +265,23 @@ def test_a_removal_that_hangs_is_counted_as_stuck(world: World) -> None:
 
 
 def test_the_share_is_never_rounded_up() -> None:
-    some = figures.Figures(
-        grants=10_000, grants_before=8_000, median_to_approve=None, p95_to_approve=None,
-        removals=20_001, removals_within_a_second=20_000, worst_lag=4.1, lapsed=0, failed=0,
-        escalated=0, escalated_often=0, denied=0, pending=0, overdue=0, stuck=0,
+    removals = Measured(
+        due=20_003, held=7, open=3, judged=20_001, quick=20_000, open_from=None, median=0.1,
+        p95=0.2, p99=0.3, worst=4.1,
     )  # fmt: skip
-    assert some.share_within_a_second == "99.99 %"
+    some = figures.Figures(
+        grants=10_000, grants_before=8_000, removals=removals, median_to_approve=None,
+        p95_to_approve=None, lapsed=0, failed=0, escalated=0, escalated_often=0, denied=0,
+        pending=0, overdue=0, stuck=0,
+    )  # fmt: skip
+    assert some.removals.share_within_a_second == "99.99 %"
     assert some.trend == "+25 % on as long a time before"
 
 
 def test_each_removal_is_in_one_band_of_lag(world: World) -> None:
     request = world.ended(minutes=1)
     found = figures.lags(filters(last=timezone.localdate() + timedelta(days=1)))
-    assert [band.title for band in found] == list(figures.LAG_BANDS)
+    assert [band.title for band in found] == [*figures.LAG_BANDS, figures.NOT_GONE]
     assert sum(band.count for band in found) == 1
     assert request.removal_lag is not None
     seconds = request.removal_lag.total_seconds()

@@ -8,8 +8,10 @@ import pytest
 
 from approvals.domain.refusals import Invalid
 from approvals.models import Decision, Group, Membership
-from approvals.selectors import clock
+from approvals.selectors import clock, sentences
 from approvals.services import bulk
+from audit.domain import entries
+from audit.models import Entry
 from tests.world import World, build
 
 
@@ -39,3 +41,30 @@ def test_none_and_too_many_are_refused(world: World) -> None:
         with pytest.raises(Invalid):
             bulk.decide(actor=world.bob, seen=seen, verdict="approve", comment="", clock=clock.now)
     assert not Decision.objects.exists()
+
+
+def test_each_decision_says_and_seals_of_how_many_it_was_one(world: World) -> None:
+    Membership.objects.create(person=world.mallory, group=Group.objects.get(name="eng"))
+    rows = [world.ask(), world.ask(by=world.mallory)]
+    seen = [bulk.Seen(row.request_id, row.revision) for row in rows]
+    bulk.decide(actor=world.bob, seen=seen, verdict="approve", comment="", clock=clock.now)
+    world.decide(world.carol, rows[0])
+    assert list(Decision.objects.order_by("id").values_list("together", flat=True)) == [2, 2, 1]
+    for entry in Entry.objects.filter(model="decision"):
+        assert "together" in entries.read(bytes(entry.data)).fields
+    text = sentences.decided(Decision.objects.earliest("id")).detail
+    assert text == "saw revision 1 · one of 2 at one stroke"
+
+
+def test_a_decision_from_before_that_was_recorded_is_whole(world: World) -> None:
+    """As a row from before the column: its entry names none, and it says the same as the row."""
+    row = world.ask()
+    earlier = Decision(
+        request_id=row.request_id, revision=2, seen_revision=1, level=1, level_name="Manager",
+        actor=world.bob, actor_name="Bob", verdict="approve", occurred_at=clock.now(),
+    )  # fmt: skip
+    earlier.save()
+    entry = Entry.objects.get(model="decision")
+    assert "together" not in entries.read(bytes(entry.data)).fields
+    assert "together" not in Decision.objects.get().said().values
+    assert sentences.decided(earlier).detail == "saw revision 1"
