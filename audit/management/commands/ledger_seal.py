@@ -6,13 +6,14 @@ import signal
 import threading
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 
 from audit.selectors import clock
 from audit.services import erasing, sealing, signing
@@ -21,6 +22,8 @@ from audit.services.signing import SigningFailed
 log = structlog.get_logger("ledger")
 
 LONGEST_PAUSE_SECONDS = 30.0
+#: A sealer that failed stays away for as many looks of one that stands by.
+STANDBY_INTERVALS = 3
 
 
 class Command(BaseCommand):
@@ -72,21 +75,35 @@ class Command(BaseCommand):
                 pause = 0.0
             except sealing.KeyChanged as error:
                 raise CommandError(str(error)) from error
-            except (DatabaseError, sealing.LedgerDamaged, SigningFailed) as error:
-                pause = min(max(pause * 2, every), LONGEST_PAUSE_SECONDS)
-                log.error("sealer.failed", error=str(error), again_in_seconds=pause)
-                connection.close()
+            except Exception as error:  # whatever it is may pass, and an ended sealer seals nothing
+                shortest = STANDBY_INTERVALS * every  # so that one that can sign takes over
+                pause = min(max(pause * 2, shortest), max(LONGEST_PAUSE_SECONDS, shortest))
+                known = isinstance(error, DatabaseError | sealing.LedgerDamaged | SigningFailed)
+                log.error(
+                    "sealer.failed", error=str(error), again_in_seconds=pause, exc_info=not known
+                )
+                sealing.resign()
             self._stop.wait(max(0.0, max(every, pause) - (time.monotonic() - began)))
         log.info("sealer.stopped")
 
     def _seal_all(self) -> None:
         now = clock.now()
         made = sealing.open_log(self._signer, vkey=self._signer.key.vkey, now=now)
-        sealing.beat_heart(made, now=now, every=settings.LEDGER_HEARTBEAT)
-        erasing.carry_out(now=now)
+        _beside(
+            "heartbeat", lambda: sealing.beat_heart(made, now=now, every=settings.LEDGER_HEARTBEAT)
+        )
+        _beside("erasures", lambda: erasing.carry_out(now=now))
         while True:
             done = sealing.seal(made, self._signer, now=now)
             if done.added:
                 log.debug("ledger.sealed", size=done.size, added=done.added)
             if not done.more or self._stop.is_set():
                 return
+
+
+def _beside(what: str, work: Callable[[], object]) -> None:
+    """Do what is not sealing: whatever becomes of it, what is written is sealed."""
+    try:
+        work()
+    except Exception:
+        log.exception("sealer.beside_failed", what=what)
