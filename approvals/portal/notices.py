@@ -6,6 +6,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from approvals.domain.notices import QUESTIONS
 from approvals.domain.refusals import Invalid, NotFound
 from approvals.portal import views
 from approvals.portal.views import PortalRequest
@@ -54,7 +55,10 @@ def count(request: PortalRequest) -> HttpResponse:
 
 @views.page("GET")
 def follow(request: PortalRequest, notice_id: int) -> HttpResponse:
-    """Lead to what a notice is about; it is read then."""
+    """Lead to what a notice is about; it is read then.
+
+    What asks for a decision leads to the inbox, what asks for an answer to the request's questions.
+    """
     line = noticing.line(person=request.user, notice_id=notice_id)
     if line is None:
         raise NotFound("There is no such notice.")
@@ -63,6 +67,8 @@ def follow(request: PortalRequest, notice_id: int) -> HttpResponse:
     if line.request_id is None:
         return redirect(_PAGES.get(line.kind.partition("_")[0], "notices"))
     if line.is_asking:
+    if line.kind in QUESTIONS:
+        return redirect(reverse("request", args=[line.request_id]) + "#questions")
         return redirect(f"{reverse('inbox')}?{urlencode({'request': str(line.request_id)})}")
     return redirect("request", request_id=line.request_id)
 

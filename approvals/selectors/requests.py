@@ -169,8 +169,9 @@ def grant_events(request_id: uuid.UUID) -> list[GrantEvent]:
 
 
 def notices(request_id: uuid.UUID) -> list[Notice]:
-    """Return what people were told, oldest first (one query)."""
-    return list(Notice.objects.filter(request_id=request_id).order_by("id"))
+    """Return what people were told, oldest first, with its line in their centre (one query)."""
+    rows = Notice.objects.filter(request_id=request_id)
+    return list(rows.select_related("entry").order_by("id"))
 
 
 def open_of(*, subject: User) -> list[AccessRequest]:
