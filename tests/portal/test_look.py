@@ -89,7 +89,7 @@ def test_cookies_are_out_of_the_reach_of_scripts(client: Client, world: World) -
 def test_what_went_wrong_is_no_toast() -> None:
     said = [Message(constants.ERROR, "Broken <b>"), Message(constants.WARNING, "Mind")]
     page = render_to_string("_messages.html", {"messages": said})
-    assert '<p class="note bad" data-dismiss>Broken &lt;b&gt;</p>' in page
+    assert '<p class="note bad" role="alert" data-dismiss>Broken &lt;b&gt;</p>' in page
     assert re.findall(r'<p class="toast warn"[^>]*>([^<]*)', page) == ["Mind"]
 
 

@@ -80,9 +80,10 @@
     else target.click();
   });
 
-  // -- a form is sent once; a page that comes back from the browser's cache may send again
+  // -- a form is sent once, unless a file answers it and the page stays; a page that comes back from the
+  //    browser's cache may send again
   document.addEventListener("submit", (event) => {
-    if (event.defaultPrevented || event.target.method !== "post") return;
+    if (event.defaultPrevented || event.target.method !== "post" || event.target.dataset.again !== undefined) return;
     if (event.target.dataset.sent) event.preventDefault();
     event.target.dataset.sent = "1";
   });
@@ -102,14 +103,6 @@
     if (stale) stale.value = "";
   });
 
-  // -- what is being filled in is not replaced by a poll
-  document.addEventListener("htmx:beforeRequest", (event) => {
-    const root = event.detail.elt;
-    if (root.dataset.polls === undefined) return;
-    const isBegun = (field) => field === document.activeElement || field.value !== field.defaultValue;
-    if (root.querySelector("details.drop[open], details.hand[open]") || [...root.querySelectorAll("textarea")].some(isBegun)) event.preventDefault();
-  });
-
   // -- one popped-out box at a time; a click elsewhere closes it
   document.addEventListener("click", (event) => {
     for (const box of document.querySelectorAll("details.drop[open]")) {
@@ -117,12 +110,8 @@
     }
   });
 
-  // -- what changes without being looked at is said to screen readers
-  const voice = document.createElement("div");
-  voice.className = "hidden";
-  voice.setAttribute("role", "status");
-  document.body.append(voice);
-  const say = (text) => { voice.textContent = text; };
+  // -- what is done beside the focus is said to screen readers
+  const say = (text) => { document.getElementById("voice").textContent = text; };
 
   // -- messages can be closed; a toast that has left by itself is taken away
   const addDismissButtons = (root) => {
@@ -165,3 +154,4 @@
   addCopyButtons(document);
   document.addEventListener("htmx:load", (event) => addCopyButtons(event.detail.elt));
 })();
+      if (element.id) button.id = `copy-${element.id}`; // so that a poll leaves the focus on it
