@@ -56,6 +56,7 @@ urlpatterns = [
     path("requests/<uuid:request_id>/entry/", proofs.entry, name="request_entry"),
     path("requests/<uuid:request_id>/payload/", proofs.payload, name="request_payload"),
     path("inbox/", inbox.page, name="inbox"),
+    path("inbox/news/", inbox.news, name="inbox_news"),
     path("inbox/bulk/", bulk.page, name="inbox_bulk"),
     path("inbox/views/", shelf.save_view, name="view_save"),
     path("inbox/views/<int:view_id>/remove/", shelf.remove_view, name="view_remove"),

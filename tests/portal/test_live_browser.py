@@ -104,6 +104,47 @@ def test_a_poll_keeps_the_focus_and_what_is_open_and_says_the_new_state(
     expect(page.locator("#voice")).to_have_text("orders-db · read-write: cancelled")
 
 
+def test_news_of_the_inbox_is_told_and_fetched_on_demand(noop: Any, desk: Desk) -> None:
+    world = two_requests()
+    page = desk.sit(world.bob)
+    page.goto("/inbox/")
+    page.locator("[data-pick]").nth(1).check()
+    page.fill("#comment", "Half a thought")
+    gone = page.locator("[data-pick]").nth(1).get_attribute("value")
+    assert gone is not None
+    requests.cancel(actor=world.mallory, request_id=gone.split("~")[0], now=clock.now())  # type: ignore[arg-type]
+    expect(page.locator("#news")).to_contain_text("1 gone", timeout=15_000)
+    expect(page.locator("#voice")).to_contain_text("1 gone")
+    expect(page.locator("[data-pick]")).to_have_count(2)
+    assert page.input_value("#comment") == "Half a thought"
+    page.click("#refresh")
+    expect(page.locator("[data-pick]")).to_have_count(1)
+    expect(page.locator("#news")).to_have_text("")
+    expect(page.locator(".nav #inbox-count")).to_contain_text("1")
+    assert page.input_value("#comment") == "Half a thought"
+    assert desk.complaints == []
+
+
+def test_all_are_selected_by_a_box_and_by_a_key(noop: Any, desk: Desk) -> None:
+    page = desk.sit(two_requests().bob)
+    page.goto("/inbox/")
+    page.check("#pick-all")
+    expect(page.get_by_role("button", name="Approve 2 selected…")).to_be_visible()
+    page.locator("[data-pick]").first.uncheck()
+    assert page.evaluate("document.getElementById('pick-all').indeterminate")
+    page.keyboard.press("*")
+    expect(page.locator("[data-pick]:checked")).to_have_count(2)
+    page.keyboard.press("*")
+    expect(page.locator("[data-pick]:checked")).to_have_count(0)
+    assert desk.complaints == []
+
+
+def test_without_scripts_nothing_is_offered_that_needs_them(noop: Any, desk: Desk) -> None:
+    page = desk.sit(two_requests().bob, java_script_enabled=False)
+    page.goto("/inbox/")
+    expect(page.locator("#pick-all")).to_be_hidden()
+
+
 def test_an_evidence_pack_can_be_made_again(noop: Any, desk: Desk) -> None:
     world: World = build(now=clock.now())
     page = desk.sit(world.dora)

@@ -163,14 +163,15 @@ def test_pages_follow_each_other_without_gaps(
 def test_the_page_and_the_count_answer_only_what_changed(client: Client, world: World) -> None:
     client.force_login(world.bob)
     htmx = {"HX-Request": "true"}
-    assert client.get("/notices/count/?seen=0", headers=htmx).status_code == 204
+    assert client.get("/notices/count/?seen=0.0", headers=htmx).status_code == 204
     again = re.search(r'hx-get="(/notices/\?seen=\w+)"', page(client))
     assert again
     assert client.get(again[1], headers=htmx).status_code == 204
     world.ask()
     work()
-    response = client.get("/notices/count/?seen=0", headers=htmx)
-    assert 'hx-get="/notices/count/?seen=1"' in response.content.decode()
+    response = client.get("/notices/count/?seen=0.0", headers=htmx)
+    assert 'hx-get="/notices/count/?seen=1.1"' in response.content.decode()
+    assert '<span id="inbox-count" class="row" hx-swap-oob="true">' in response.content.decode()
     response = client.get(again[1], headers=htmx)
     assert response.status_code == 200
     assert "<html" not in response.content.decode()

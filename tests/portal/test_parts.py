@@ -132,3 +132,26 @@ def test_a_refused_decision_is_marked_as_a_part(client: Client, world: World) ->
     assert response["X-Page-Part"] == "1"
     assert "HX-Retarget" not in response
     assert '<span id="inbox-count" class="row" hx-swap-oob="true">' in response.content.decode()
+
+
+def test_news_of_the_inbox_counts_what_came_changed_and_went(client: Client, world: World) -> None:
+    Membership.objects.create(person=world.mallory, group=Group.objects.get(name="eng"))
+    client.force_login(world.carol)
+    second = world.decide(world.bob, world.ask(by=world.mallory))
+    page = client.get("/inbox/").content.decode()
+    address = re.search(r'hx-get="(/inbox/news/[^"]+)"', page)
+    assert address is not None
+    query = address[1].replace("&amp;", "&")
+    assert client.get(query, headers=HTMX).status_code == 204
+    world.ask(what=world.own, ticket="X-1")
+    questions.ask(actor=world.carol, request_id=second.request_id, text="Why?", now=clock.now())
+    shown = client.get(query, headers=HTMX)
+    assert "1 new, 1 changed" in shown.content.decode()
+    world.decide(world.carol, second)
+    shown = client.get(query, headers=HTMX)
+    text = shown.content.decode()
+    assert "1 new, 1 gone" in text
+    again = re.search(r'hx-get="(/inbox/news/[^"]+)"', text)
+    assert again is not None
+    assert client.get(again[1].replace("&amp;", "&"), headers=HTMX).status_code == 204
+    assert client.get("/inbox/news/?seen=%00nonsense&told=1+new", headers=HTMX).status_code == 204
