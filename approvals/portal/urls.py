@@ -58,6 +58,7 @@ urlpatterns = [
     path("inbox/", inbox.page, name="inbox"),
     path("inbox/news/", inbox.news, name="inbox_news"),
     path("inbox/bulk/", bulk.page, name="inbox_bulk"),
+    path("inbox/bulk/done/", bulk.done, name="inbox_bulk_done"),
     path("inbox/views/", shelf.save_view, name="view_save"),
     path("inbox/views/<int:view_id>/remove/", shelf.remove_view, name="view_remove"),
     path("inbox/ask/<uuid:request_id>/", inbox.ask, name="inbox_ask"),
