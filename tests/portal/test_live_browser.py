@@ -104,6 +104,18 @@ def test_a_poll_keeps_the_focus_and_what_is_open_and_says_the_new_state(
     expect(page.locator("#voice")).to_have_text("orders-db · read-write: cancelled")
 
 
+def test_hidden_or_paused_pages_do_not_ask(noop: Any, desk: Desk) -> None:
+    world = build(now=clock.now())
+    request = world.ask()
+    page = desk.sit(world.alice)
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url) if "/status/" in sent.url else None)
+    page.context.add_cookies([{"name": "live", "value": "off", "url": desk.url}])
+    page.goto(f"/requests/{request.request_id}/")
+    page.wait_for_timeout(4_000)
+    assert asked == []
+
+
 def test_news_of_the_inbox_is_told_and_fetched_on_demand(noop: Any, desk: Desk) -> None:
     world = two_requests()
     page = desk.sit(world.bob)

@@ -81,6 +81,14 @@ def test_single_keys_can_be_switched_off(client: Client, world: World) -> None:
     assert re.search(r'value="off" checked', client.get("/settings/").content.decode())
 
 
+def test_live_updates_can_be_paused(client: Client, world: World) -> None:
+    client.force_login(world.alice)
+    assert "data-live" not in client.get("/").content.decode()
+    client.post("/settings/look/", {"live": "off"})
+    assert re.search(r'<body [^>]*data-live="off"', client.get("/").content.decode())
+    assert re.search(r'name="live" value="off" checked', client.get("/settings/").content.decode())
+
+
 def test_cookies_are_out_of_the_reach_of_scripts(client: Client, world: World) -> None:
     cookie = client.post("/settings/look/", {"theme": "dark"}).cookies["theme"]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")

@@ -19,7 +19,20 @@
   const serverAt = Date.parse(document.body.dataset.now) || loadedAt;
   const now = () => serverAt + (Date.now() - loadedAt);
 
+  // as the filter `ago` of approvals/templatetags/portal.py says it; days are the server's to name
+  const ago = (seconds) => {
+    if (seconds < 0) return `in ${words(-seconds)}`;
+    if (seconds < 5) return "just now";
+    return `${words(seconds < 60 ? seconds : seconds - (seconds % 60))} ago`;
+  };
+
   const tick = () => {
+    for (const element of document.querySelectorAll("time[data-ago]")) {
+      const seconds = Math.floor((now() - Date.parse(element.dateTime)) / 1000);
+      if (seconds <= -86400 || seconds >= 43200) continue;
+      const text = ago(seconds);
+      if (element.textContent !== text) element.textContent = text;
+    }
     for (const element of document.querySelectorAll("[data-until]")) {
       const left = (Date.parse(element.dataset.until) - now()) / 1000;
       if (element.tagName === "PROGRESS") {
@@ -37,6 +50,19 @@
     }
   };
   setInterval(tick, 1000);
+
+  // -- the browser's timezone is offered to whoever has chosen none
+  const offer = document.querySelector("[data-zone-of]");
+  const zones = offer && document.getElementById(offer.dataset.zoneOf);
+  const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zones && [...zones.options].some((option) => option.value === here)) {
+    offer.textContent = `Use this browser’s: ${here}`;
+    offer.hidden = false;
+    offer.addEventListener("click", () => {
+      zones.value = here;
+      offer.form.requestSubmit();
+    });
+  }
 
   // -- keys: data-key presses or focuses, j and k walk data-item
   const isTyping = (target) => target.closest("input, textarea, select, [contenteditable]") !== null;
@@ -138,6 +164,7 @@
       button.type = "button";
       button.className = "btn quiet small";
       button.textContent = "Copy";
+      if (element.id) button.id = `copy-${element.id}`; // so that a poll leaves the focus on it
       button.addEventListener("click", async () => {
         try {
           await navigator.clipboard.writeText(element.dataset.copy);
@@ -154,4 +181,3 @@
   addCopyButtons(document);
   document.addEventListener("htmx:load", (event) => addCopyButtons(event.detail.elt));
 })();
-      if (element.id) button.id = `copy-${element.id}`; // so that a poll leaves the focus on it
