@@ -1,6 +1,8 @@
 """What `manage.py check` refuses: deployments that would break the portal's promises."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -49,3 +51,71 @@ def has_a_broker(**_: Any) -> list[CheckMessage]:
             id="approvals.E001",
         )
     ]
+
+
+#: Directives that decide what code and styles a page runs.
+_RUNS = ("default-src", "script-src", "style-src")
+#: Directives that the default does not stand in for.
+_KEEPS = ("base-uri", "form-action", "frame-ancestors")
+#: What a script must never come from: any host, or a text that somebody put into an address.
+_ANYWHERE = frozenset({"*", "data:", "blob:", "filesystem:", "http:", "https:"})
+#: Mail programs read inline styles only; these are never shown within the portal's own pages.
+_MAIL = "mail"
+_TEMPLATE_CODE = re.compile(
+    r"{%\s*comment.*?{%\s*endcomment\s*%}|{%.*?%}|{{.*?}}|{#.*?#}", re.DOTALL
+)
+_INLINE = re.compile(
+    r"<style\b|<[a-z][^>]*?\s(?:style|on[a-z]+)\s*=|<script\b(?![^>]*\ssrc\s*=)"
+    r"|[\"']\s*javascript:",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+@register(Tags.security)
+def nothing_inline_may_run(**_: Any) -> list[CheckMessage]:
+    """Refuse a content security policy under which a text on a page could run as code."""
+    policy = getattr(settings, "CONTENT_SECURITY_POLICY", None) or {}
+    directives = policy.get("DIRECTIVES") or {}
+    wrong = [f"{name} is missing" for name in (*_RUNS, *_KEEPS) if not directives.get(name)]
+    for name, sources in directives.items():
+        wrong += [f"{name} allows {source}" for source in sources if "unsafe" in source]
+        if name.startswith(_RUNS):
+            wrong += [f"{name} allows {source}" for source in sources if source in _ANYWHERE]
+    if policy.get("EXCLUDE_URL_PREFIXES"):
+        wrong.append("some addresses have no policy")
+    if "csp.middleware.CSPMiddleware" not in settings.MIDDLEWARE:
+        wrong.append("its middleware is not installed")
+    if not wrong:
+        return []
+    return [
+        checks.Error(
+            f"The content security policy is too weak: {', '.join(wrong)}.",
+            hint="Set CONTENT_SECURITY_POLICY as jitportal/settings.py has it: our own files only.",
+            id="approvals.E002",
+        )
+    ]
+
+
+@register(Tags.templates, deploy=True)
+def nothing_inline_is_written(**_: Any) -> list[CheckMessage]:
+    """Refuse templates of pages with inline scripts or styles, which the policy would not run."""
+    engines: list[dict[str, Any]] = settings.TEMPLATES
+    folders = [Path(folder) for engine in engines for folder in engine["DIRS"]]
+    errors: list[CheckMessage] = [
+        checks.Error(
+            f"{path.relative_to(folder)} has something inline: {found}",
+            hint="Put scripts and styles into files under static/; no page may run anything else.",
+            id="approvals.E003",
+        )
+        for folder in folders
+        for path in sorted(folder.rglob("*.html"))
+        if path.relative_to(folder).parts[0] != _MAIL
+        for found in inline(path.read_text(encoding="utf-8"))
+    ]
+    return errors
+
+
+def inline(template: str) -> list[str]:
+    """Return what of a template's HTML a strict policy would not run, one line each."""
+    html = _TEMPLATE_CODE.sub(" ", template)
+    return [" ".join(found.group().split())[-80:] for found in _INLINE.finditer(html)]

@@ -4,12 +4,34 @@ A channel is a module of this package, named in `registry`, that is a `Channel`.
 given and knows neither requests nor whether somebody wants to be reached by it now.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 
 class DeliveryFailed(Exception):
     """The channel did not take the message; it may later."""
+
+
+class Attempts:
+    """Tries of several channels: what one of them did not take keeps a message from no other."""
+
+    def __init__(self) -> None:
+        self._failures: list[DeliveryFailed] = []
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Let what the channel did not take wait until the others were tried."""
+        try:
+            yield
+        except DeliveryFailed as failure:
+            self._failures.append(failure)
+
+    def finish(self) -> None:
+        """Say what failed, so that it is tried again. Raises: DeliveryFailed."""
+        if self._failures:
+            raise DeliveryFailed("; ".join(map(str, self._failures))) from self._failures[0]
 
 
 @dataclass(frozen=True, slots=True)

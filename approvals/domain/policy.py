@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from approvals.domain import chain as chains
@@ -30,7 +30,10 @@ Code = Literal[
     "ticket_missing",
     "reason_too_short",
     "auto_approve_risk",
+    "not_for_others",
 ]
+#: How far ahead a start may be wished.
+LATEST_START = timedelta(days=90)
 
 
 class PolicyError(DocumentError):
@@ -252,6 +255,28 @@ def _first(
             f"this is {risk} risk. Ask an operator to give the rule approvers.",
         )
     return rule
+
+
+def refused_for_another(rule: Resolution, *, short_name: str) -> Refused | None:
+    """Return why nobody but the subject, called `short_name`, may ask under the rule, or None.
+
+    What no person approves is asked for by who gets it, so that somebody answers for it.
+    """
+    if rule.chain is not None:
+        return None
+    reason = f"The rule asks nobody, so only {short_name} can ask for it."
+    return Refused("not_for_others", reason)
+
+
+def start_problem(starts_at: datetime | None, *, now: datetime) -> str:
+    """Return what is wrong with a start that somebody wishes, in a sentence, or nothing."""
+    if starts_at is None:
+        return ""
+    if starts_at < now - timedelta(minutes=1):
+        return "The start lies in the past. Choose a later one."
+    if starts_at > now + LATEST_START:
+        return "The start may be 90 days ahead at most."
+    return ""
 
 
 def windows_for(

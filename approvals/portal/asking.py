@@ -226,9 +226,10 @@ def _preview(
         found = asking.preview(
             entitlement=entitlement,
             offer=offer,
-            subject=subject.pk,
-            requester=request.user.pk,
+            subject=subject,
+            requester=request.user,
             duration=duration,
+            starts_at=form.start,
             now=now,
             extends=extended.request_id if extended else None,
         )
@@ -241,7 +242,19 @@ def _preview(
         "preview": found,
         "duration": duration,
         "duration_problem": form.errors.get("other"),
-        "usual_seconds": asking.usual_approval(entitlement=entitlement),
+        "start_problem": form.errors.get("starts_at"),
+        "usual_seconds": _usual(entitlement, found, extends=extended is not None),
         "is_preview": True,
         "now": now,
     }
+
+
+def _usual(
+    entitlement: Entitlement, found: asking.Preview | None, *, extends: bool
+) -> float | None:
+    """Return how long approval under the rule of the preview usually takes, in seconds."""
+    if found is None or found.chain is None:
+        return None
+    return reads.usual_seconds({entitlement.pk: found.rule_name}, extends=extends).get(
+        entitlement.pk
+    )

@@ -1,18 +1,21 @@
 """Several requests at once: one page that shows what will happen, then what came of each."""
 
-from typing import NamedTuple
+import uuid
+from typing import Any, NamedTuple
 
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 
 from approvals.domain.refusals import Invalid, NotFound, Refusal, StaleRevision
-from approvals.portal import inbox, views
+from approvals.portal import inbox, repeats, views
 from approvals.portal.views import PortalRequest
-from approvals.selectors import clock, deciding, sifting
+from approvals.selectors import clock, deciding, requests, sifting
 from approvals.selectors.asking import AccessRequest
 from approvals.services import bulk
 
 VERDICTS = {"approve": "Approve", "deny": "Deny"}
+#: Where the session has what came of the last decisions: a page that is loaded again tells it.
+_KEPT = "decided_together"
 
 
 class Line(NamedTuple):
@@ -27,7 +30,10 @@ class Line(NamedTuple):
 
 @views.page("GET", "POST")
 def page(request: PortalRequest) -> HttpResponse:
-    """Show what the verdict will do to what is selected; when posted decide, and tell of each."""
+    """Show what the verdict will do to what is selected; when posted decide, then lead to `done`.
+
+    The same form again decides nothing again.
+    """
     given = request.POST if request.method == "POST" else request.GET
     verdict = given.get("verdict", "")
     if verdict not in VERDICTS:
@@ -35,6 +41,9 @@ def page(request: PortalRequest) -> HttpResponse:
     seen = sifting.selected(given.getlist("pick")[: 2 * bulk.MOST])
     sieve = inbox.sieve_of(given.get("sieve", ""))
     problem: Refusal | None = None
+    form_key = given.get(repeats.FIELD, "")[:100]
+    if request.method == "POST" and form_key and form_key == _kept(request).get("key"):
+        return redirect("inbox_bulk_done")
     if request.method == "POST":
         try:
             outcomes = bulk.decide(
@@ -48,13 +57,15 @@ def page(request: PortalRequest) -> HttpResponse:
             problem = refusal
         else:
             lines = [_line(request, outcome) for outcome in outcomes]
-            context = {
-                "lines": lines,
-                "done": sum(line.is_done for line in lines),
-                "verdict": verdict,
-                "sieve": sieve,
+            request.session[_KEPT] = {
+                "key": form_key,
+                "sieve": sieve.query,
+                "lines": [
+                    (str(line.record.request_id) if line.record else "", *line[1:])
+                    for line in lines
+                ],
             }
-            return render(request, "inbox/bulk_done.html", context)
+            return redirect("inbox_bulk_done")
     elif not seen:
         raise Invalid("Select at least one request in the inbox.")
     elif len(seen) > bulk.MOST:
@@ -69,6 +80,30 @@ def page(request: PortalRequest) -> HttpResponse:
         "now": clock.now(),
     }
     return render(request, "inbox/bulk.html", context, status=problem.status if problem else 200)
+
+
+@views.page("GET")
+def done(request: PortalRequest) -> HttpResponse:
+    """Tell what came of each that the person decided on last, however often it is loaded."""
+    kept = _kept(request)
+    if not kept:
+        return redirect("inbox")
+    records = requests.current_many(uuid.UUID(line[0]) for line in kept["lines"] if line[0])
+    lines = [
+        Line(records.get(uuid.UUID(key)) if key else None, *rest) for key, *rest in kept["lines"]
+    ]
+    context = {
+        "lines": lines,
+        "done": sum(line.is_done for line in lines),
+        "sieve": inbox.sieve_of(kept["sieve"]),
+    }
+    return render(request, "inbox/bulk_done.html", context)
+
+
+def _kept(request: PortalRequest) -> dict[str, Any]:
+    """Return what came of the last decisions of this session, empty before any."""
+    found: dict[str, Any] = request.session.get(_KEPT) or {}
+    return found
 
 
 def _line(request: PortalRequest, outcome: bulk.Outcome) -> Line:

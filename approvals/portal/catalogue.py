@@ -104,7 +104,9 @@ def _items(
     missing = [row for row in rows if row.pk not in have]
     if missing:
         offers = catalogue.offers(missing, subject=request.user)
-        usual = requests.usual_seconds(missing)
+        usual = requests.usual_seconds(
+            {row.pk: asking.usual_rule(offers[row.pk]) for row in missing}
+        )
         held = {record.entitlement_id: record for record in requests.open_of(subject=request.user)}
         for row in missing:
             have[row.pk] = _item(

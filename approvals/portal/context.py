@@ -21,6 +21,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         "theme": theme,
         "next_theme": look.next_theme(theme),
         "single_keys": look.chosen(request, "keys"),
+        "live": look.chosen(request, "live"),
     }
     user = getattr(request, "user", None)
     if user is not None and user.is_authenticated:

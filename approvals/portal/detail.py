@@ -17,7 +17,14 @@ from approvals.selectors import chains, clock, due, timeline
 from approvals.selectors import questions as asked
 from approvals.selectors import requests as reads
 from approvals.selectors.timeline import AccessRequest
-from approvals.services import grants, handover, provisioning, questions, requests
+from approvals.services import (
+    grants,
+    handover,
+    notice_centre,
+    provisioning,
+    questions,
+    requests,
+)
 from audit.selectors import erasures
 
 
@@ -32,9 +39,17 @@ class Typed:
 
 @views.page("GET")
 def page(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
-    """Show the request to whom it concerns; 404 for everybody else."""
+    """Show the request to whom it concerns; 404 for everybody else.
+
+    What told them about it is read by that.
+    """
     record = reads.visible(request_id, to=request.user)
-    return render(request, "request/page.html", _context(request, record))
+    context = _context(request, record)
+    history: timeline.History = context["history"]
+    # A link that is only looked at reads nothing.
+    if request.method == "GET" and request.user.pk in history.unread_by:
+        notice_centre.read_about(request_id, actor=request.user, now=history.now)
+    return render(request, "request/page.html", context)
 
 
 @views.page("GET")

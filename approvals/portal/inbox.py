@@ -13,7 +13,7 @@ from django.utils.http import urlencode
 from approvals.domain.refusals import Invalid, NotAllowed, NotFound, Refusal, Settled, StaleRevision
 from approvals.portal import passing, repeats, views
 from approvals.portal.views import PortalRequest
-from approvals.selectors import chains, clock, deciding, shelf, sifting
+from approvals.selectors import chains, clock, deciding, inbox_news, shelf, sifting
 from approvals.selectors import questions as asked
 from approvals.selectors import requests as reads
 from approvals.selectors.requests import Cursor
@@ -59,6 +59,21 @@ class Answer:
         handed = self.passed.to_error or self.passed.why_error
         is_beside = self.comment_error or self.question_error or handed
         return self.refusal.message if self.refusal and not is_beside else ""
+
+
+@dataclass(frozen=True)
+class NewsBar:
+    """What a list says of itself: `words` of what changed since its mark, and where it is anew."""
+
+    words: str
+    seen: str
+    here: str
+
+    @property
+    def query(self) -> str:
+        """Return what is asked to learn whether there is more."""
+        _, _, same = self.here.partition("?")
+        return urlencode({"seen": self.seen, "told": self.words}) + (f"&{same}" if same else "")
 
 
 @views.page("GET")
@@ -173,6 +188,22 @@ def hand_over(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
 
 
 @views.page("GET")
+def news(request: PortalRequest) -> HttpResponse:
+    """Return what changed in the list that a page shows; 204 while the page says that already.
+
+    `seen` is the list's mark, `told` what the page says. The list, what is selected in it and what
+    is read stay as they are until the person fetches them anew.
+    """
+    by, after = sifting.sieve(request.GET), views.read_cursor(request.GET.get("after"))
+    seen, chosen = request.GET.get("seen", ""), request.GET.get("request")
+    found = inbox_news.since(seen, person=request.user, after=after, by=by)
+    if request.GET.get("told", "") == found.words:
+        return HttpResponse(status=204)
+    bar = NewsBar(found.words, seen, _address(_uuid(chosen) if chosen else None, after, by))
+    return render(request, "inbox/_news.html", {"news": bar})
+
+
+@views.page("GET")
 def decided(request: PortalRequest) -> HttpResponse:
     """Show the person's last decisions, and what became of the requests."""
     rows = reads.decided_by(person=request.user)
@@ -192,6 +223,7 @@ def _board(
     saved = shelf.views(person=request.user)
     answer = answer or Answer()
     reading = board.reading
+    fragment = views.wants_fragment(request)
     context = {
         "board": board,
         "reading": reading,
@@ -206,8 +238,11 @@ def _board(
         "passing": answer.passed,
         "first_name": reading and asked.first_name(reading.record),
         "is_saved": any(view.query == by.query for view in saved),
+        "news": NewsBar(
+            "", inbox_news.mark(board.items), _address(chosen if is_reading else None, after, by)
+        ),
+        "fragment": fragment,
     }
-    fragment = views.wants_fragment(request)
     template = "inbox/_board.html" if fragment else "inbox/page.html"
     response = render(request, template, context, status=answer.status)
     if fragment and answer.done:

@@ -1,6 +1,6 @@
-"""The look that somebody chose: a theme, and whether single keys do anything.
+"""The look that somebody chose: a theme, single keys or none, and pages that stay as they are.
 
-Both are kept in cookies, not with the person: they belong to a screen and a keyboard, and the pages
+They are kept in cookies, not with the person: they belong to a screen and a keyboard, and the pages
 that come before sign-in have them too. The frame renders them, so that no page flashes.
 """
 
@@ -13,12 +13,12 @@ from django.views.decorators.http import require_POST
 
 THEMES = ("system", "light", "dark")
 _YEAR_SECONDS = 365 * 24 * 3600
-_DEFAULTS = {"theme": "system", "keys": "on"}
-_CHOICES = {"theme": THEMES, "keys": ("on", "off")}
+_DEFAULTS = {"theme": "system", "keys": "on", "live": "on"}
+_CHOICES = {"theme": THEMES, "keys": ("on", "off"), "live": ("on", "off")}
 
 
 def chosen(request: HttpRequest, name: str) -> str:
-    """Return what was chosen for `theme` or `keys`; what is no choice counts as the default."""
+    """Return what was chosen for `theme`, `keys` or `live`, or the default."""
     value = request.COOKIES.get(name, "")
     return value if value in _CHOICES[name] else _DEFAULTS[name]
 
@@ -30,7 +30,7 @@ def next_theme(theme: str) -> str:
 
 @require_POST
 def choose(request: HttpRequest) -> HttpResponse:
-    """Keep what was posted of `theme` and `keys`, and go back to `next`; anybody may.
+    """Keep what was posted of `theme`, `keys` and `live`, and go back to `next`; anybody may.
 
     What is no choice changes nothing.
     """

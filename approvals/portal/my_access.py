@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.http import HttpResponse
 from django.shortcuts import render
 
-from approvals.domain.states import State
+from approvals.domain.states import WAITING, State
 from approvals.portal import views
 from approvals.portal.views import PortalRequest
 from approvals.selectors import clock, questions, requests, waiting
@@ -24,6 +24,8 @@ class Card:
 
     record: AccessRequest
     kind: str
+    extension: AccessRequest | None = None
+    """What is to prolong it and waits: there is no other beside it."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,11 @@ def page(request: PortalRequest) -> HttpResponse:
     """Show the person's access and requests; to htmx only what changes, 204 while nothing did."""
     before = views.read_cursor(request.GET.get("before"))
     now = clock.now()
+    opened = requests.open_of(subject=request.user)
+    extensions = {record.extends: record for record in opened if record.state in WAITING}
     held = [
-        Card(record, _kind(record))
-        for record in requests.open_of(subject=request.user)
+        Card(record, _kind(record), extensions.get(record.request_id))
+        for record in opened
         if record.state != State.PENDING
     ]
     records = requests.mine(person=request.user, before=before, limit=ROWS + 1)

@@ -6,10 +6,11 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from approvals.domain.notices import QUESTIONS
 from approvals.domain.refusals import Invalid, NotFound
 from approvals.portal import views
 from approvals.portal.views import PortalRequest
-from approvals.selectors import clock, noticing
+from approvals.selectors import clock, frame, noticing
 from approvals.services import notice_centre
 
 ROWS = 25
@@ -45,16 +46,20 @@ def page(request: PortalRequest) -> HttpResponse:
 
 @views.page("GET")
 def count(request: PortalRequest) -> HttpResponse:
-    """Return the count of the navigation; 204 while it is what the page shows."""
-    unread = noticing.unread_count(person=request.user)
-    if request.GET.get("seen") == str(unread):
+    """Return the counts of the navigation, the inbox's too; 204 while the page shows them."""
+    counts = frame.counts(person=request.user)
+    if request.GET.get("seen") == f"{counts.notices}.{counts.inbox}":
         return HttpResponse(status=204)
-    return render(request, "notices/_count.html", {"notice_count": unread})
+    context = {"notice_count": counts.notices, "inbox_count": counts.inbox, "with_inbox": True}
+    return render(request, "notices/_count.html", context)
 
 
 @views.page("GET")
 def follow(request: PortalRequest, notice_id: int) -> HttpResponse:
-    """Lead to what a notice is about; it is read then."""
+    """Lead to what a notice is about; it is read then.
+
+    What asks for a decision leads to the inbox, what asks for an answer to the request's questions.
+    """
     line = noticing.line(person=request.user, notice_id=notice_id)
     if line is None:
         raise NotFound("There is no such notice.")
@@ -62,6 +67,8 @@ def follow(request: PortalRequest, notice_id: int) -> HttpResponse:
         notice_centre.read(actor=request.user, notice_id=notice_id, now=clock.now())
     if line.request_id is None:
         return redirect(_PAGES.get(line.kind.partition("_")[0], "notices"))
+    if line.kind in QUESTIONS:
+        return redirect(reverse("request", args=[line.request_id]) + "#questions")
     if line.is_asking:
         return redirect(f"{reverse('inbox')}?{urlencode({'request': str(line.request_id)})}")
     return redirect("request", request_id=line.request_id)

@@ -7,12 +7,13 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import render, resolve_url
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import urlencode
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 from django_htmx.middleware import HtmxDetails
 
 from approvals.directory.models import User
@@ -20,6 +21,9 @@ from approvals.domain.refusals import Invalid, NotFound, Refusal
 from approvals.selectors.requests import Cursor
 
 P = ParamSpec("P")
+
+#: Marks an answer of 4xx as a part of a page, for live.js.
+PART = "X-Page-Part"
 
 
 class PortalRequest(HttpRequest):
@@ -38,7 +42,9 @@ def page(
     """Make a view a page of the portal: signed in, of these methods only, never cached.
 
     Others are sent to sign in. A refusal that the view lets through becomes a page with its
-    message and status; what is none of the person's business is the 404 page.
+    message and status; what is none of the person's business is the 404 page. To htmx either is
+    a message on the page that it has, and every refusal that is a part of a page is marked as
+    one (PART): nothing else with a status of 4xx is put into it.
     """
     allowed = {*methods, *(["HEAD"] if "GET" in methods else [])}
 
@@ -51,20 +57,39 @@ def page(
                 return HttpResponseNotAllowed(sorted(allowed))
             if not request.user.is_authenticated:
                 return _sign_in(request)
+            asked = cast(PortalRequest, request)
             try:
-                response = view(cast(PortalRequest, request), *args, **kwargs)
-            except NotFound as refusal:
-                raise Http404(refusal.message) from refusal
+                response = view(asked, *args, **kwargs)
+            except (NotFound, Http404) as refusal:
+                if not wants_fragment(asked):
+                    raise Http404(str(refusal)) from refusal
+                response = _told(asked, "There is nothing here that you may see.", status=404)
             except Refusal as refusal:
-                response = render(
-                    request, "refused.html", {"refusal": refusal}, status=refusal.status
-                )
+                if wants_fragment(asked):
+                    response = _told(asked, refusal.message, status=refusal.status)
+                else:
+                    response = render(
+                        request, "refused.html", {"refusal": refusal}, status=refusal.status
+                    )
+            if wants_fragment(asked) and response.status_code >= 400 and _is_part(response):
+                response[PART] = "1"
             add_never_cache_headers(response)
             return response
 
         return wrapper
 
     return decorate
+
+
+def _told(request: PortalRequest, message: str, *, status: int) -> HttpResponse:
+    """Return the messages of the page that htmx has, with this one as an error."""
+    messages.error(request, message)
+    response = render(request, "_messages.html", status=status)
+    return reswap(retarget(response, "#messages"), "outerHTML")
+
+
+def _is_part(response: HttpResponse) -> bool:
+    return not response.streaming and response.content.lstrip()[:9].lower() != b"<!doctype"
 
 
 def _sign_in(request: HttpRequest) -> HttpResponse:

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db import connection
-
 from approvals.domain import policy as policies
 from approvals.domain import windows
 from approvals.domain.durations import words
-from approvals.models import AccessRequest, Entitlement
+from approvals.models import AccessRequest, Entitlement, User
 from approvals.selectors import catalogue, chains, requests
 from approvals.selectors.catalogue import Offer
 from approvals.selectors.chains import ChainView
@@ -27,7 +25,7 @@ __all__ = [
     "at_once",
     "preview",
     "search",
-    "usual_approval",
+    "usual_rule",
     "why_not",
     "wishes",
 ]
@@ -38,6 +36,7 @@ _USUAL_LENGTHS = [
     timedelta(days=1), timedelta(days=3), timedelta(days=7), timedelta(days=30),
 ]  # fmt: skip
 _CHOICES = 5
+_MOST_ASK_FOR = timedelta(hours=1)
 #: Things that one page of the catalogue looks at.
 MOST = 500
 
@@ -52,6 +51,10 @@ class Preview:
     duplicate: AccessRequest | None
     windows: str = ""
     """When it may start, in words; nothing where that is at any time."""
+    opens_at: datetime | None = None
+    """When the access would begin because the wished start is outside these hours."""
+    never_opens: bool = False
+    """The hours leave no time after the wished start."""
 
 
 class Wishes(NamedTuple):
@@ -69,10 +72,11 @@ def preview(
     *,
     entitlement: Entitlement,
     offer: Offer,
-    subject: int,
-    requester: int,
+    subject: User,
+    requester: User,
     duration: timedelta,
     now: datetime,
+    starts_at: datetime | None = None,
     extends: uuid.UUID | None = None,
 ) -> Preview:
     """Return the chain that a request of this duration would take (two queries).
@@ -81,7 +85,7 @@ def preview(
     the form asks for them by itself.
     """
     if extends is None:
-        duplicate = requests.open_for(subject=subject, entitlement=entitlement.pk)
+        duplicate = requests.open_for(subject=subject.pk, entitlement=entitlement.pk)
     else:
         duplicate = requests.extension_of(extends)
     if offer.retired:
@@ -97,40 +101,37 @@ def preview(
     )
     if isinstance(rule, policies.Refused):
         return Preview(rule.reason, None, "", duplicate)
+    if subject.pk != requester.pk:
+        alone = policies.refused_for_another(rule, short_name=subject.get_short_name())
+        if alone is not None:
+            return Preview(alone.reason, None, "", duplicate)
+    if problem := policies.start_problem(starts_at, now=now):
+        return Preview(problem, None, "", duplicate)
     view = None
     if rule.chain is not None:
         view = chains.preview(
             rule.chain,
-            requester=requester,
-            subject=subject,
+            requester=requester.pk,
+            subject=subject.pk,
             owner=entitlement.resource.owner_id,
             now=now,
         )
     limits = policies.windows_for(offer.policy, subject_groups=offer.groups, duration=duration)
-    return Preview("", view, rule.rule_name, duplicate, "" if extends else windows.text(limits))
+    if extends is not None or not limits:
+        return Preview("", view, rule.rule_name, duplicate)
+    begins = None if starts_at is None else windows.next_open([limits], at=starts_at)
+    return Preview(
+        "", view, rule.rule_name, duplicate, windows.text(limits),
+        opens_at=begins if begins != starts_at else None,
+        never_opens=starts_at is not None and begins is None,
+    )  # fmt: skip
 
 
-def usual_approval(*, entitlement: Entitlement) -> float | None:
-    """Return the median seconds from sending to approval by people in the last 90 days.
-
-    Of the latest 50 requests; None where people approved none of them (one query). What a rule
-    approved at once is left out: it says nothing about how long people take.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT percentile_cont(0.5) WITHIN GROUP (
-                ORDER BY extract(epoch FROM r.occurred_at - c.submitted_at))
-            FROM (SELECT request_id, submitted_at FROM approvals_currentrequest
-                  WHERE entitlement_id = %s AND submitted_at > now() - interval '90 days'
-                  ORDER BY submitted_at DESC LIMIT 50) c
-            JOIN approvals_accessrequest r ON r.request_id = c.request_id
-            WHERE r.event = 'approved' AND r.actor_id IS NOT NULL
-            """,
-            [entitlement.pk],
-        )
-        (found,) = cursor.fetchone()
-    return None if found is None else float(found)
+def usual_rule(offer: Offer) -> str:
+    """Return the name of the rule for what most ask for, an hour or less; empty without any."""
+    rules = _fitting(offer)
+    fitting = [rule for rule in rules if rule.longest >= _MOST_ASK_FOR] or rules[-1:]
+    return fitting[0].name if fitting else ""
 
 
 def wishes(*, entitlement: Entitlement, offer: Offer) -> Wishes:

@@ -5,7 +5,7 @@ One query for the votes and one for the people that the chain can reach, however
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -81,6 +81,17 @@ class ChainView:
     def refusal(self, actor: int) -> str | None:
         """Return why `actor` may not decide now, or None when they may."""
         return escalation.refusal(self.chain, self.progress, self.parties, self.directory, actor)
+
+    def closed(self) -> "ChainView":
+        """Return the view of a request that is over: no level is open, whatever the votes say.
+
+        Votes don't know of a cancelled request; to its chain it is as if nobody had decided.
+        """
+        if self.progress.state != "pending":
+            return self
+        return replace(
+            self, progress=replace(self.progress, state="lapsed", level=None, due_at=None)
+        )
 
     def no_taker(self, *, giver: int, taker: int, at: datetime) -> str | None:
         """Return why `giver`, who may decide now, can't hand over to `taker`, or None."""

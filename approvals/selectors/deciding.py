@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from approvals.domain import escalation
 from approvals.domain.facts import Parties
 from approvals.domain.refusals import NotFound
-from approvals.domain.states import LIVE, OPEN
+from approvals.domain.states import LIVE
 from approvals.models import (
     AccessRequest,
     CurrentRequest,
@@ -53,7 +53,10 @@ class Before(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """A request in the reading pane. `refused` says why the reader may not decide, or nothing."""
+    """A request in the reading pane. `refused` says why the reader may not decide, or nothing.
+
+    `settled` says who settled it and when; it is empty while it is pending.
+    """
 
     record: AccessRequest
     now: datetime
@@ -65,6 +68,7 @@ class Reading:
     reports_to_reader: bool
     may_decide: bool
     refused: str
+    settled: str = ""
     messages: tuple[RequestMessage, ...] = ()
 
     @property
@@ -200,7 +204,7 @@ def following(items: tuple[InboxItem, ...], request_id: uuid.UUID) -> uuid.UUID 
 
 
 def _reading(record: AccessRequest, *, reader: User) -> Reading:
-    """Load what the pane shows (at most six queries)."""
+    """Load what the pane shows (at most six queries, seven once it is settled)."""
     loaded = (
         AccessRequest.objects.filter(pk=record.pk)
         .select_related("entitlement__resource", "subject")
@@ -210,8 +214,11 @@ def _reading(record: AccessRequest, *, reader: User) -> Reading:
     now: datetime = loaded.read_at
     decisions = tuple(requests.decisions(loaded.request_id)) if loaded.revision > 1 else ()
     view = _chain(loaded, decisions, reader=reader, now=now)
+    pending = loaded.state == "pending"
+    if view is not None and not pending:
+        view = view.closed()
     code = view.refusal(reader.pk) if view else "settled"
-    may_decide = loaded.state == "pending" and code is None
+    may_decide = pending and code is None
     return Reading(
         record=loaded,
         now=now,
@@ -222,7 +229,8 @@ def _reading(record: AccessRequest, *, reader: User) -> Reading:
         held=_held(loaded),
         reports_to_reader=loaded.subject.manager_id == reader.pk,
         may_decide=may_decide,
-        refused="" if may_decide else _refused(loaded, code, reader),
+        refused="" if may_decide or not pending else _refused(loaded, code, reader),
+        settled="" if pending else settled(loaded.request_id, reader=reader),
         messages=tuple(questions.from_column(loaded.request_id, loaded.asked)),
     )
 
@@ -303,11 +311,9 @@ def _held(record: AccessRequest) -> tuple[AccessRequest, ...]:
 
 
 def _refused(record: AccessRequest, code: str | None, reader: User) -> str:
-    if reader.pk in (record.requester_id, record.subject_id) and record.state in OPEN:
+    if reader.pk in (record.requester_id, record.subject_id):
         return _REFUSED["self_decision"]
-    if record.state != "pending" or code is None:
-        return ""
-    return _REFUSED[code]
+    return "" if code is None else _REFUSED[code]
 
 
 def since(request_id: uuid.UUID, *, revision: int) -> list[Happened]:

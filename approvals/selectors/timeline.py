@@ -15,11 +15,13 @@ from django.db import connection
 from django.db.models import Case, DateTimeField, Exists, Func, When
 
 from approvals.domain.durations import words
+from approvals.domain.notices import QUESTIONS
 from approvals.domain.states import EndReason, Event, State
 from approvals.models import (
     AccessRequest,
     CurrentRequest,
     GrantEvent,
+    Notice,
     RequestHandover,
     RequestMessage,
     User,
@@ -75,6 +77,8 @@ class History(NamedTuple):
     counts: tuple[int, int, int, int]
     extensions: tuple[AccessRequest, ...] = ()
     messages: tuple[RequestMessage, ...] = ()
+    unread_by: frozenset[int] = frozenset()
+    """Who was told something in their notice centre that they have not read."""
 
     def mark(self, revision: int) -> str:
         """Return what tells two states of the page apart, as `mark` reads it from the database."""
@@ -130,7 +134,14 @@ def load(record: AccessRequest) -> History:
         counts=(len(events), len(notices), len(messages), len(handed)),
         extensions=tuple(extensions),
         messages=tuple(messages),
+        unread_by=frozenset(each.recipient_id for each in notices if _is_unread(each)),
     )
+
+
+def _is_unread(notice: Notice) -> bool:
+    entry = getattr(notice, "entry", None)  # what went by mail alone has none
+    asks = entry is not None and (entry.asks or notice.kind in QUESTIONS)
+    return entry is not None and entry.read_at is None and not asks
 
 
 def mark(request_id: uuid.UUID, *, revision: int) -> str:

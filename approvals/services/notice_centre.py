@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Q
 
-from approvals.domain.notices import ASKING, REVIEW_ASKS, Chosen
+from approvals.domain.notices import ASKING, QUESTIONS, REVIEW_ASKS, Chosen
 from approvals.domain.refusals import NotFound
 from approvals.models import Asked, Notice, NoticeEntry, OutboxItem, User
 from approvals.outbox import queue
@@ -109,6 +109,17 @@ def read(*, actor: User, notice_id: int, now: datetime) -> None:
     if not mine.exists():
         raise NotFound("There is no such notice.")
     mine.filter(read_at__isnull=True).update(read_at=now)
+
+
+def read_about(request_id: uuid.UUID, *, actor: User, now: datetime) -> int:
+    """Mark what told the actor about a request as read; return how many were not.
+
+    What asks something of them stays: it is settled by what they do, not by their looking at it.
+    """
+    told = NoticeEntry.objects.filter(
+        person_id=actor.pk, request_id=request_id, asks=False, read_at__isnull=True
+    )
+    return told.exclude(notice__kind__in=QUESTIONS).update(read_at=now)
 
 
 def read_all(*, actor: User, up_to: int, now: datetime) -> int:

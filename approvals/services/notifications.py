@@ -2,7 +2,8 @@
 
 First to the portal's notice centre, then to those that reach people where they are, as they chose:
 at once, after quiet hours, in a digest or not at all. No transaction is open while a mail server is
-called. A person gets a notice once by each channel: it is sent under a lock of its key, and the
+called. A person gets a notice once by each channel, and a channel that takes nothing keeps it from
+no other: it is sent under a lock of its key, and the
 append-only `Notice` row says that it was. Only a crash between the server's answer and that row can
 repeat one, under the same Message-ID. A notice that is not true any more is not sent.
 """
@@ -21,7 +22,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
 from approvals.channels import email, portal, registry
-from approvals.channels.protocol import Attachment, Channel, DeliveryFailed, Message
+from approvals.channels.protocol import Attachment, Attempts, Channel, DeliveryFailed, Message
 from approvals.domain.notices import ASKING, QUESTIONS, SETTLING, Chosen, Mode, sort_of
 from approvals.domain.states import State
 from approvals.models import AccessRequest, Notice, OutboxItem, RequestHandover, User
@@ -85,17 +86,24 @@ def _send(item: OutboxItem, now: datetime) -> None:
     exchange = telling.exchange(request_id, number=int(number)) if number else None
     chosen = noticing.chosen(person)
     notice: _Notice | None = None
+    comes: bool | None = None  # judged once: what is put off is put off once, for all channels
+    attempts = Attempts()
     for channel, address in channels:
         before = [row for row in told if row.channel == channel.NAME]
         if reason := _outdated(item, facts, view, person, before, now, exchange):
             log.info("notice.outdated", reason=reason, channel=channel.NAME, **fields)
-        elif channel.INTERRUPTS and not _comes_now(item, person, chosen, now):
+            continue
+        if channel.INTERRUPTS and comes is None:
+            comes = _comes_now(item, person, chosen, now)
+        if channel.INTERRUPTS and not comes:
             log.info("notice.not_now", channel=channel.NAME, **fields)
         elif channel.INTERRUPTS and _is_given_up(item, now):
             log.error("notice.given_up", error=item.last_error, **fields)
         else:
             notice = notice or _write(item, facts, view, person, now, exchange)
-            _hand_over(channel, address, notice, person, chosen=chosen, now=now)
+            with attempts.one():
+                _hand_over(channel, address, notice, person, chosen=chosen, now=now)
+    attempts.finish()
 
 
 def _comes_now(item: OutboxItem, person: User, chosen: Chosen, now: datetime) -> bool:
@@ -238,7 +246,8 @@ def deliver(
     mail. Raises: DeliveryFailed, to be tried again later.
     """
     assert recording.no_transaction(), "a transaction is open, and the network must not hold one"
-    went = False
+    went, comes = False, None
+    attempts = Attempts()
     chosen = noticing.chosen(to) if as_chosen else None
     with _alone(once_key):
         text, html = rendering.render(letter, to=to, reference=reference)
@@ -261,17 +270,22 @@ def deliver(
                 log.info("notice.outdated", reason="its beginning was not told", kind=kind)
                 continue
             if not channel.INTERRUPTS:
-                _hand_over(channel, address, notice, to, chosen=chosen, now=now)
+                with attempts.one():
+                    _hand_over(channel, address, notice, to, chosen=chosen, now=now)
                 continue
             if as_chosen and chosen:
-                if not _comes_now(as_chosen, to, chosen, now):
+                if comes is None:
+                    comes = _comes_now(as_chosen, to, chosen, now)
+                if not comes:
                     log.info("notice.not_now", channel=channel.NAME, kind=kind)
                     continue
                 if _is_given_up(as_chosen, now):
                     log.error("notice.given_up", error=as_chosen.last_error, kind=kind)
                     continue
-            _hand_over(channel, address, notice, to, now=now, also=also)
-            went = True
+            with attempts.one():
+                _hand_over(channel, address, notice, to, now=now, also=also)
+                went = True
+    attempts.finish()
     return went
 
 

@@ -28,7 +28,6 @@ from approvals.services import asked, escalation, leases, notices, recording, re
 REASON_MOST = 2_000
 TICKET_MOST = 100
 COMMENT_MOST = 2_000
-LATEST_START = timedelta(days=90)
 
 #: Why somebody may not decide, in a sentence.
 REFUSALS = {
@@ -82,11 +81,10 @@ def submit(
         if rule.code in field:
             raise Invalid(rule.reason, field=field[rule.code], code=rule.code)
         raise NotAllowed(rule.reason, code=rule.code)
-    if rule.chain is None and subject.pk != actor.pk:
-        raise NotAllowed(
-            f"The rule asks nobody, so only {subject.get_short_name()} can ask for it.",
-            code="not_for_others",
-        )
+    if subject.pk != actor.pk:
+        alone = policies.refused_for_another(rule, short_name=subject.get_short_name())
+        if alone is not None:
+            raise NotAllowed(alone.reason, code=alone.code)
     other = reads.open_for(subject=subject.pk, entitlement=entitlement.pk)
     if other is not None and (extends is None or other.state in WAITING):
         raise Invalid(
@@ -153,10 +151,8 @@ def _check(
         raise Invalid("Say why you need it. Approvers and auditors read this.", field="reason")
     if duration < timedelta(minutes=1) or duration.microseconds:
         raise Invalid("Ask for at least one minute, in whole seconds.", field="duration")
-    if starts_at is not None and starts_at < now - timedelta(minutes=1):
-        raise Invalid("The start lies in the past. Choose a later one.", field="starts_at")
-    if starts_at is not None and starts_at > now + LATEST_START:
-        raise Invalid("The start may be 90 days ahead at most.", field="starts_at")
+    if problem := policies.start_problem(starts_at, now=now):
+        raise Invalid(problem, field="starts_at")
     if starts_at is not None and extends is not None:
         raise Invalid("An extension starts when the access would end.", field="starts_at")
 

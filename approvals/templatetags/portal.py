@@ -21,7 +21,7 @@ Tags:
   {% time_left record now as left %}    seconds, total, soon; used by _time_left.html
   {% form_key %}                        a hidden field by which a form that is sent twice is told
   {% timezone_name %}                   the timezone that times are written in
-  {% now_iso %}                         the server's time, from which portal.js counts
+  {% now_iso %}                         the page's `now`, from which portal.js counts
 `now` may be missing in the context: then the web host's clock is taken, for words only.
 """
 
@@ -76,11 +76,12 @@ def ago(moment: datetime | None, now: datetime | str | None = None) -> SafeStrin
     current = _now(now)
     seconds = (current - moment).total_seconds()
     if -86_400 < seconds < 0:
-        return _time(moment, f"in {words(-seconds)}")
+        return _time(moment, f"in {words(-seconds)}", ticks=True)
     if 0 <= seconds < 5:
-        return _time(moment, "just now")
+        return _time(moment, "just now", ticks=True)
     if 0 <= seconds < 12 * 3_600:
-        return _time(moment, f"{words(seconds if seconds < 60 else seconds // 60 * 60)} ago")
+        said = words(seconds if seconds < 60 else seconds // 60 * 60)
+        return _time(moment, f"{said} ago", ticks=True)
     return _time(moment, _day(moment, current))
 
 
@@ -191,10 +192,10 @@ def time_left(record: Any, now: datetime | str | None = None) -> dict[str, Any]:
     return {"seconds": seconds, "total": total, "soon": seconds <= total / 5}
 
 
-@register.simple_tag
-def now_iso() -> str:
-    """Return the server's time."""
-    return timezone.now().isoformat()
+@register.simple_tag(takes_context=True)
+def now_iso(context: Context) -> str:
+    """Return the moment that the page was made for, by the database's clock where it asked it."""
+    return _now(context.get("now")).isoformat()
 
 
 @register.simple_tag
@@ -233,7 +234,12 @@ def _title(moment: datetime) -> str:
     return f"{local:%A} {local.day} {local:%B %Y, %H:%M:%S.%f}"[:-3] + f" {local:%Z}"
 
 
-def _time(moment: datetime, text: str) -> SafeString:
+def _time(moment: datetime, text: str, *, ticks: bool = False) -> SafeString:
+    """Return the moment; where it `ticks`, portal.js says it anew as time passes."""
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), _title(moment), text
+        '<time datetime="{}" title="{}"{}>{}</time>',
+        moment.isoformat(),
+        _title(moment),
+        mark_safe(" data-ago") if ticks else "",
+        text,
     )

@@ -11,7 +11,7 @@ import time
 import traceback
 from typing import Protocol
 
-from tests.bench import ledger, lifecycle, pages, removal, rows, startup, targets
+from tests.bench import crowd, ledger, lifecycle, pages, removal, rows, startup, targets
 from tests.bench.ground import CHECKOUT, Ground, ground
 
 
@@ -23,6 +23,7 @@ class Bench(Protocol):
 
 BENCHES: dict[str, Bench] = {
     "pages": pages.run,
+    "crowd": crowd.run,
     "lifecycle": lifecycle.run,
     "removal": removal.run,
     "targets": targets.run,

@@ -80,6 +80,8 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "inbox": READ_BY_ALL,
     "inbox_decided": READ_BY_ALL,
     "inbox_bulk": {"GET": (302, *(400,) * 6), "POST": (302, *(400,) * 6)},  # nothing is selected
+    "inbox_bulk_done": {"GET": (302,) * 7},  # nothing was decided
+    "inbox_news": {"GET": (302, 204, 204, 200, 204, 204, 204)},  # to bob the request is new
     "view_save": {"POST": (302,) * 7},
     "view_remove": {"POST": (302, *(404,) * 6)},  # there is none of that number
     "star": {"POST": (302, *(404,) * 6)},  # there is no such entitlement

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from approvals.models import AccessRequest, Entitlement, Policy
+from approvals.models import AccessRequest, Entitlement, Group, Membership, Policy
 from approvals.selectors import clock
 from tests.world import DATA, MANAGER, World, rule
 
@@ -239,6 +239,52 @@ def test_the_preview_says_what_is_wrong(
     )
     assert response.status_code == 200
     assert message in response.content.decode()
+
+
+def test_the_preview_promises_nothing_that_sending_refuses(client: Client, world: World) -> None:
+    Membership.objects.create(person=world.mallory, group=Group.objects.get(name="eng"))
+    client.force_login(world.alice)
+    form = _form(world, entitlement=world.read.pk, subject="mallory")
+    shown = client.post("/requests/new/preview/", form).content.decode()
+    said = "The rule asks nobody, so only Mallory can ask for it."
+    assert said in shown
+    assert "Approved at once" not in shown
+    assert "approved at once" not in shown
+    sent = client.post("/requests/new/", form)
+    assert sent.status_code == 403
+    assert said in sent.content.decode()
+    assert (
+        "Approved at once"
+        in client.post("/requests/new/preview/", form | {"subject": ""}).content.decode()
+    )
+
+
+def test_the_preview_knows_the_start(client: Client, world: World) -> None:
+    policy = world.write.policy
+    assert policy is not None
+    hours = {
+        "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
+        "from": "02:00",
+        "to": "03:00",
+    }
+    policy.document = {
+        "rules": [policy.document["rules"][0] | {"windows": [hours | {"timezone": "UTC"}]}]
+    }
+    policy.save()
+    client.force_login(world.alice)
+    tomorrow = clock.now() + timedelta(days=1)
+
+    def shown(hour: int, **more: Any) -> str:
+        start = tomorrow.replace(hour=hour, minute=30).strftime("%Y-%m-%dT%H:%M")
+        form = _form(world, when="later", starts_at=start) | more
+        return client.post("/requests/new/preview/", form).content.decode()
+
+    assert "outside the policy’s hours: the access would begin" in shown(4)
+    assert "outside the policy’s hours" not in shown(2)
+    assert "any 1 of 2" in shown(4)
+    assert "The start lies in the past." in shown(4, starts_at="2020-01-01T00:00")
+    assert "Say when it should start" in shown(4, starts_at="")
+    assert "Write the start as" in shown(4, starts_at="soon")
 
 
 def test_without_scripts_the_chain_can_be_looked_at_before_sending(

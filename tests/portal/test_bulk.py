@@ -40,7 +40,7 @@ def look(client: Client, who: User, rows: list[AccessRequest], verdict: str = "a
 def send(client: Client, who: User, rows: list[AccessRequest], **more: Any) -> Any:
     client.force_login(who)
     data = {"verdict": "approve", "pick": picks(rows), "comment": "Fine."} | more
-    return client.post(reverse("inbox_bulk"), data)
+    return client.post(reverse("inbox_bulk"), data, follow=True)
 
 
 def told(response: Any) -> str:
@@ -197,3 +197,20 @@ def test_the_look_costs_few_queries_however_many(client: Client, world: World) -
 def test_what_is_selected_twice_is_decided_once(client: Client, world: World) -> None:
     rows = asked(world, 1)
     assert "1 of 1 decided" in told(send(client, world.bob, [*rows, *rows]))
+
+
+def test_what_came_of_it_is_told_again_and_decided_once(client: Client, world: World) -> None:
+    assert client.get(reverse("inbox_bulk_done"))["Location"].startswith("/accounts/login/")
+    rows = asked(world, 2)
+    client.force_login(world.bob)
+    assert client.get(reverse("inbox_bulk_done"))["Location"] == reverse("inbox")
+    form = {"verdict": "approve", "pick": picks(rows), "comment": "", "form_key": "k"}
+    for _ in range(2):
+        response = client.post(reverse("inbox_bulk"), form)
+        assert response["Location"] == reverse("inbox_bulk_done")
+        for _ in range(2):
+            text = told(client.get(response["Location"]))
+            assert "2 of 2 decided" in text
+            assert "Level 2, Data owners, is asked." in text
+            assert "voted" not in text
+    assert Decision.objects.count() == 2

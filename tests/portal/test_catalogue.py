@@ -78,8 +78,9 @@ def test_what_was_asked_for_lately_comes_first(client: Client, world: World) -> 
 
 
 def test_usual_time_comes_from_what_was(client: Client, world: World) -> None:
-    world.ended()
     client.force_login(world.alice)
+    assert "usually" not in _page(client)
+    world.ended()
     assert "usually under a minute" in _page(client)
 
 

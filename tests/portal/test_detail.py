@@ -185,7 +185,7 @@ def test_notices_are_told_in_short(client: Client, world: World) -> None:
     page = _page(client, record)
     assert "Bob asked to decide" in page
     assert "3 people told that it is settled" in page
-    assert "<summary>who</summary>Carol, Dan, Erin</details>" in page
+    assert ">who</summary>Carol, Dan, Erin</details>" in page
     assert "by e-mail" in page
 
 

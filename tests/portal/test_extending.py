@@ -52,6 +52,9 @@ def test_sending_it_extends_and_both_pages_say_so(world: World, active: AccessRe
     page = client.get(f"/requests/{active.request_id}/").content.decode()
     assert extension.reference in page
     assert 'id="extend"' not in page, "one is enough"
+    card = client.get("/").content.decode()
+    assert f'id="extend-{active.request_id}"' not in card, "one is enough"
+    assert f'id="extension-{active.request_id}" href="/requests/{row.request_id}/"' in card
     assert active.reference in client.get(f"/requests/{row.request_id}/").content.decode()
     again = client.post(
         "/requests/new/",

@@ -117,6 +117,15 @@ def test_quotes_are_escaped_and_keep_their_direction() -> None:
     assert tags.quoted("") == ""
 
 
+def test_scripts_count_from_the_databases_clock(
+    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: datetime(2001, 1, 1, tzinfo=UTC))
+    template = engines["django"].from_string("{% now_iso %}")
+    assert template.render({"now": NOW}) == NOW.isoformat()
+    assert template.render({}).startswith("2001")
+
+
 def test_missing_moments_are_silent() -> None:
     template = engines["django"].from_string(
         "{{ x|ago }}{{ x|clock }}{{ x|clock_ms }}{{ x|day }}{{ x|duration }}{{ x|quoted }}"

@@ -179,6 +179,30 @@ def test_a_settled_request_says_who_settled_it(client: Client, world: World) -> 
     assert "Carol approved it at " in told(response)
 
 
+def test_a_settled_request_shows_no_open_level_and_who_settled_it(
+    client: Client, world: World
+) -> None:
+    cancelled = world.ask()
+    requests.cancel(actor=world.alice, request_id=cancelled.request_id, now=clock.now())
+    denied = world.ask()
+    world.decide(world.bob, denied, "deny", comment="No.")
+    lapsed = world.ask(now=clock.now() - timedelta(minutes=10))
+    escalation.advance(lapsed.request_id, now=clock.now())
+    approved = world.approved()
+    for request, sentence in (
+        (cancelled, "Alice cancelled it at "), (denied, "You have voted: you denied it at "),
+        (lapsed, "nobody decided in time"), (approved, "Carol approved it at "),
+    ):  # fmt: skip
+        text = page(client, world.bob, request=str(request.request_id))
+        assert sentence in text
+        assert 'class="chain"' in text
+        for live in ("open now", "escalates in", "lapses in", "No answer:", 'class="now"'):
+            assert live not in text, (sentence, live)
+        assert 'id="approve"' not in text
+    own = page(client, world.alice, request=str(approved.request_id))
+    assert "others decide on it" not in own
+
+
 def test_who_is_asked_only_later_does_not_see_it_yet(client: Client, world: World) -> None:
     request = world.ask()
     client.force_login(world.dan)

@@ -91,11 +91,13 @@ def test_keys_move_deny_and_approve(noop: Any, desk: Desk) -> None:
     assert not Decision.objects.exists()
     page.keyboard.type("No need.")
     page.keyboard.press("Enter")
-    page.get_by_text("Denied. Mallory is told").wait_for()
+    page.locator("main").get_by_text("Denied. Mallory is told").wait_for()
     assert "1" in page.inner_text(".nav .count")
     page.keyboard.press("a")
     page.keyboard.press("Enter")
-    page.get_by_text("Approved. Level 2, Data owners, asks Carol, Dan now.").wait_for()
+    page.locator("main").get_by_text(
+        "Approved. Level 2, Data owners, asks Carol, Dan now."
+    ).wait_for()
     page.get_by_text("Nothing waits for you.").wait_for()
     verdicts = Decision.objects.order_by("id").values_list("verdict", "comment")
     assert list(verdicts) == [("deny", "No need."), ("approve", "")]
@@ -115,7 +117,7 @@ def test_a_key_hands_over(noop: Any, desk: Desk) -> None:
     page.keyboard.type("Away this afternoon.")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.get_by_text("Handed over. Carol is asked now").wait_for()
+    page.locator("main").get_by_text("Handed over. Carol is asked now").wait_for()
     handed = RequestHandover.objects.get()
     assert (handed.giver_name, handed.taker_name) == ("Bob", "Carol")
     assert handed.comment == "Away this afternoon."

@@ -81,6 +81,14 @@ def test_single_keys_can_be_switched_off(client: Client, world: World) -> None:
     assert re.search(r'value="off" checked', client.get("/settings/").content.decode())
 
 
+def test_live_updates_can_be_paused(client: Client, world: World) -> None:
+    client.force_login(world.alice)
+    assert "data-live" not in client.get("/").content.decode()
+    client.post("/settings/look/", {"live": "off"})
+    assert re.search(r'<body [^>]*data-live="off"', client.get("/").content.decode())
+    assert re.search(r'name="live" value="off" checked', client.get("/settings/").content.decode())
+
+
 def test_cookies_are_out_of_the_reach_of_scripts(client: Client, world: World) -> None:
     cookie = client.post("/settings/look/", {"theme": "dark"}).cookies["theme"]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")
@@ -89,7 +97,7 @@ def test_cookies_are_out_of_the_reach_of_scripts(client: Client, world: World) -
 def test_what_went_wrong_is_no_toast() -> None:
     said = [Message(constants.ERROR, "Broken <b>"), Message(constants.WARNING, "Mind")]
     page = render_to_string("_messages.html", {"messages": said})
-    assert '<p class="note bad" data-dismiss>Broken &lt;b&gt;</p>' in page
+    assert '<p class="note bad" role="alert" data-dismiss>Broken &lt;b&gt;</p>' in page
     assert re.findall(r'<p class="toast warn"[^>]*>([^<]*)', page) == ["Mind"]
 
 

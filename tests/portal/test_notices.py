@@ -9,6 +9,7 @@ from django.test import Client
 from approvals import handlers
 from approvals.models import NoticeEntry, NoticePreferences
 from approvals.selectors import clock, noticing
+from approvals.services import questions, requests
 from tests.world import World
 
 CHOSEN = {
@@ -67,6 +68,22 @@ def test_a_settled_question_says_so_and_leads_to_its_request(client: Client, wor
     assert client.get(f"/notices/{line.id}/")["Location"] == f"/requests/{request.request_id}/"
 
 
+def test_a_question_leads_to_where_it_can_be_answered(client: Client, world: World) -> None:
+    request = world.ask()
+    questions.ask(actor=world.bob, request_id=request.request_id, text="Which?", now=clock.now())
+    work()
+    client.force_login(world.alice)
+    assert "Waits for you" in page(client)
+    [line] = [each for each in noticing.centre(person=world.alice) if each.kind == "question"]
+    response = client.get(f"/notices/{line.id}/")
+    assert response["Location"] == f"/requests/{request.request_id}/#questions"
+    shown = client.get(response["Location"]).content.decode()
+    assert 'id="questions"' in shown
+    assert 'id="answer-1"' in shown
+    requests.cancel(actor=world.alice, request_id=request.request_id, now=clock.now())
+    assert client.get(f"/notices/{line.id}/")["Location"] == response["Location"]
+
+
 def test_others_see_and_mark_nothing_of_it(client: Client, world: World) -> None:
     world.ask()
     work()
@@ -77,6 +94,33 @@ def test_others_see_and_mark_nothing_of_it(client: Client, world: World) -> None
     assert client.post(f"/notices/{entry.pk}/read/").status_code == 404
     client.post("/notices/read/", {"up_to": entry.pk})
     assert noticing.unread_count(person=world.bob) == 1
+
+
+def test_who_reads_a_requests_page_has_read_what_told_them_about_it(
+    client: Client, world: World
+) -> None:
+    request = world.approved()
+    work()
+    assert noticing.unread_count(person=world.alice) == 1
+    address = f"/requests/{request.request_id}/"
+    client.force_login(world.dora)
+    client.get(address)
+    client.force_login(world.alice)
+    client.head(address)
+    client.get(f"{address}status/")
+    assert noticing.unread_count(person=world.alice) == 1
+    client.get(address)
+    assert noticing.unread_count(person=world.alice) == 0
+
+
+def test_reading_a_requests_page_settles_nothing_that_asks(client: Client, world: World) -> None:
+    request = world.ask()
+    questions.ask(actor=world.bob, request_id=request.request_id, text="Which?", now=clock.now())
+    work()
+    for person in (world.alice, world.bob):
+        client.force_login(person)
+        client.get(f"/requests/{request.request_id}/")
+        assert noticing.unread_count(person=person) == 1
 
 
 def test_one_and_all_are_marked_as_read(client: Client, world: World) -> None:
@@ -119,14 +163,15 @@ def test_pages_follow_each_other_without_gaps(
 def test_the_page_and_the_count_answer_only_what_changed(client: Client, world: World) -> None:
     client.force_login(world.bob)
     htmx = {"HX-Request": "true"}
-    assert client.get("/notices/count/?seen=0", headers=htmx).status_code == 204
+    assert client.get("/notices/count/?seen=0.0", headers=htmx).status_code == 204
     again = re.search(r'hx-get="(/notices/\?seen=\w+)"', page(client))
     assert again
     assert client.get(again[1], headers=htmx).status_code == 204
     world.ask()
     work()
-    response = client.get("/notices/count/?seen=0", headers=htmx)
-    assert 'hx-get="/notices/count/?seen=1"' in response.content.decode()
+    response = client.get("/notices/count/?seen=0.0", headers=htmx)
+    assert 'hx-get="/notices/count/?seen=1.1"' in response.content.decode()
+    assert '<span id="inbox-count" class="row" hx-swap-oob="true">' in response.content.decode()
     response = client.get(again[1], headers=htmx)
     assert response.status_code == 200
     assert "<html" not in response.content.decode()

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
-from approvals.models import AccessRequest
-from approvals.selectors import asking, clock
+from approvals.models import AccessRequest, Entitlement
+from approvals.selectors import clock
+from approvals.selectors import requests as reads
 from approvals.services import requests
 from tests.world import World
 
@@ -75,15 +76,30 @@ def test_a_link_fills_the_form_and_can_do_no_more(client: Client, world: World) 
     assert not AccessRequest.objects.exists()
 
 
-def test_the_usual_time_is_that_of_people_in_90_days(world: World) -> None:
+def usual(world: World, what: Entitlement, rule: str = "eng", **more: bool) -> float | None:
+    return reads.usual_seconds({what.pk: rule}, **more).get(what.pk)
+
+
+def test_the_usual_time_is_that_of_people_in_90_days(client: Client, world: World) -> None:
     now = clock.now()
-    assert asking.usual_approval(entitlement=world.write) is None
+    assert usual(world, world.write) is None
     for days, seconds in ((95, 5), (3, 30), (2, 40), (1, 50)):
         at = now - timedelta(days=days)
         record = world.ask(now=at)
         world.decide(world.bob, record, now=at + timedelta(seconds=seconds - 3))
         world.decide(world.carol, record, now=at + timedelta(seconds=seconds))
         requests.cancel(actor=world.alice, request_id=record.request_id, now=at + timedelta(1))
-    assert asking.usual_approval(entitlement=world.write) == 40
+    assert usual(world, world.write) == 40
+    assert usual(world, world.write, "another rule") is None
+    assert usual(world, world.write, extends=True) is None
+    planned = world.ask(starts_at=now + timedelta(days=1), now=now - timedelta(hours=1))
+    world.decide(world.bob, planned, now=now - timedelta(minutes=59, seconds=30))
+    world.decide(world.carol, planned, now=now - timedelta(minutes=59))
+    assert usual(world, world.write) == 40  # nobody hurries for a start that was wished
+    requests.cancel(actor=world.alice, request_id=planned.request_id, now=now)
     world.ask(what=world.read)
-    assert asking.usual_approval(entitlement=world.read) is None  # its rule asks nobody
+    assert usual(world, world.read, "all") is None  # it asks nobody
+    for person in (world.alice, world.dan):
+        client.force_login(person)
+        for path in ("/catalogue/", f"/requests/new/?entitlement={world.write.pk}"):
+            assert "usually under a minute" in client.get(path).content.decode(), path

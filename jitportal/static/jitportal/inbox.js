@@ -19,6 +19,12 @@
   const picked = new Set();
   const boxes = () => [...document.querySelectorAll("[data-pick]")];
   const tellPicked = () => {
+    const all = document.getElementById("pick-all");
+    if (all) {
+      all.closest("label").hidden = false; // without scripts it would do nothing
+      all.checked = picked.size > 0 && picked.size === boxes().length;
+      all.indeterminate = picked.size > 0 && !all.checked;
+    }
     for (const button of document.querySelectorAll("[data-picks]")) {
       button.textContent = button.dataset.picks.replace("#", picked.size);
     }
@@ -33,9 +39,25 @@
     remember();
   };
   document.addEventListener("change", (event) => {
-    if (event.target.matches("[data-pick]")) remember();
+    if (event.target.matches("[data-pick-all]")) {
+      for (const box of boxes()) box.checked = event.target.checked;
+      remember();
+    } else if (event.target.matches("[data-pick]")) remember();
   });
+  tellPicked();
   addEventListener("pageshow", remember); // a page that comes back has its boxes as they were
+
+  // -- what was typed about a request stays when the list is fetched anew
+  let typed = new Map();
+  const fields = () => [...document.querySelectorAll("#comment, #question")];
+  const about = (field) => `${field.id} ${field.form.action}`;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const isRead = event.detail.target.id === "board" && event.detail.requestConfig.verb === "get";
+    typed = new Map(isRead ? fields().map((field) => [about(field), field.value]) : []);
+  });
+  const retype = () => {
+    for (const field of fields()) if (!field.value) field.value = typed.get(about(field)) || "";
+  };
 
   // -- the list of keys
   const keys = document.getElementById("keys");
@@ -89,6 +111,9 @@
         event.preventDefault();
         box.click();
       }
+    } else if (event.key === "*") {
+      event.preventDefault();
+      document.getElementById("pick-all")?.click();
     } else if (event.key === "a" || event.key === "d") {
       const name = event.key === "a" ? "approve" : "deny";
       if (event.repeat || together(name)) {
@@ -124,13 +149,7 @@
     if (!board() || event.detail.target.id !== "board") return;
     arm("");
     restore();
-    const count = document.querySelector(".nav .count");
-    const waiting = board().dataset.waiting;
-    if (count && waiting && !waiting.endsWith("+")) {
-      count.hidden = waiting === "0";
-      const text = [...count.childNodes].find((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
-      if (text) text.textContent = waiting;
-    }
+    retype();
     // After a decision the button that had the focus is gone: go on with what is shown now.
     if (event.detail.requestConfig.verb === "post") {
       const wrong = board().querySelector("[aria-invalid=true]");

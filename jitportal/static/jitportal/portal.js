@@ -19,7 +19,20 @@
   const serverAt = Date.parse(document.body.dataset.now) || loadedAt;
   const now = () => serverAt + (Date.now() - loadedAt);
 
+  // as the filter `ago` of approvals/templatetags/portal.py says it; days are the server's to name
+  const ago = (seconds) => {
+    if (seconds < 0) return `in ${words(-seconds)}`;
+    if (seconds < 5) return "just now";
+    return `${words(seconds < 60 ? seconds : seconds - (seconds % 60))} ago`;
+  };
+
   const tick = () => {
+    for (const element of document.querySelectorAll("time[data-ago]")) {
+      const seconds = Math.floor((now() - Date.parse(element.dateTime)) / 1000);
+      if (seconds <= -86400 || seconds >= 43200) continue;
+      const text = ago(seconds);
+      if (element.textContent !== text) element.textContent = text;
+    }
     for (const element of document.querySelectorAll("[data-until]")) {
       const left = (Date.parse(element.dataset.until) - now()) / 1000;
       if (element.tagName === "PROGRESS") {
@@ -37,6 +50,19 @@
     }
   };
   setInterval(tick, 1000);
+
+  // -- the browser's timezone is offered to whoever has chosen none
+  const offer = document.querySelector("[data-zone-of]");
+  const zones = offer && document.getElementById(offer.dataset.zoneOf);
+  const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zones && [...zones.options].some((option) => option.value === here)) {
+    offer.textContent = `Use this browser’s: ${here}`;
+    offer.hidden = false;
+    offer.addEventListener("click", () => {
+      zones.value = here;
+      offer.form.requestSubmit();
+    });
+  }
 
   // -- keys: data-key presses or focuses, j and k walk data-item
   const isTyping = (target) => target.closest("input, textarea, select, [contenteditable]") !== null;
@@ -80,9 +106,10 @@
     else target.click();
   });
 
-  // -- a form is sent once; a page that comes back from the browser's cache may send again
+  // -- a form is sent once, unless a file answers it and the page stays; a page that comes back from the
+  //    browser's cache may send again
   document.addEventListener("submit", (event) => {
-    if (event.defaultPrevented || event.target.method !== "post") return;
+    if (event.defaultPrevented || event.target.method !== "post" || event.target.dataset.again !== undefined) return;
     if (event.target.dataset.sent) event.preventDefault();
     event.target.dataset.sent = "1";
   });
@@ -102,14 +129,6 @@
     if (stale) stale.value = "";
   });
 
-  // -- what is being filled in is not replaced by a poll
-  document.addEventListener("htmx:beforeRequest", (event) => {
-    const root = event.detail.elt;
-    if (root.dataset.polls === undefined) return;
-    const isBegun = (field) => field === document.activeElement || field.value !== field.defaultValue;
-    if (root.querySelector("details.drop[open], details.hand[open]") || [...root.querySelectorAll("textarea")].some(isBegun)) event.preventDefault();
-  });
-
   // -- one popped-out box at a time; a click elsewhere closes it
   document.addEventListener("click", (event) => {
     for (const box of document.querySelectorAll("details.drop[open]")) {
@@ -117,12 +136,8 @@
     }
   });
 
-  // -- what changes without being looked at is said to screen readers
-  const voice = document.createElement("div");
-  voice.className = "hidden";
-  voice.setAttribute("role", "status");
-  document.body.append(voice);
-  const say = (text) => { voice.textContent = text; };
+  // -- what is done beside the focus is said to screen readers
+  const say = (text) => { document.getElementById("voice").textContent = text; };
 
   // -- messages can be closed; a toast that has left by itself is taken away
   const addDismissButtons = (root) => {
@@ -149,6 +164,7 @@
       button.type = "button";
       button.className = "btn quiet small";
       button.textContent = "Copy";
+      if (element.id) button.id = `copy-${element.id}`; // so that a poll leaves the focus on it
       button.addEventListener("click", async () => {
         try {
           await navigator.clipboard.writeText(element.dataset.copy);
