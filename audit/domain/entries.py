@@ -47,6 +47,7 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,99}")
 _IDENTITY = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _AT = "%Y-%m-%dT%H:%M:%S.%fZ"
+_END = re.compile(rb'"rev":([1-9][0-9]{0,17}),"type":"[a-z]+","v":1\}\Z')
 
 
 class CommitmentMismatch(ValueError):
@@ -171,6 +172,12 @@ def read(data: bytes) -> Entry:
     if entry.encode() != data:
         raise Malformed("the entry is not canonical")
     return entry
+
+
+def revision(data: bytes) -> int | None:
+    """Return the revision that bytes end in as entries do, whatever else is wrong with them."""
+    found = _END.search(data)
+    return int(found[1]) if found else None
 
 
 def digest(data: bytes) -> str:

@@ -1,7 +1,8 @@
 """The log's entries as they wait to be sealed, and the salts that their commitments need.
 
 An entry is written by the transaction that it tells of. Its bytes are authoritative; `model`,
-`object_id` and `record_id` are for finding it and the row that it is about.
+`object_id` and `record_id` are for finding it and the row that it is about. The database takes no
+more bytes than a bundle holds, and only such as end in what the columns say.
 """
 
 from typing import ClassVar

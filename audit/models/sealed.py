@@ -119,6 +119,7 @@ Built = tuple[Said, bytes, bytes]
 _FIND_LAST = (
     "SELECT data FROM audit_entry WHERE model = %s AND object_id = %s ORDER BY id DESC LIMIT 1"
 )
+_COUNT = "SELECT count(*) FROM audit_entry WHERE model = %s AND object_id = %s"
 _INSERT = """
 WITH e AS (
   INSERT INTO audit_entry (model, object_id, record_id, data)
@@ -154,7 +155,8 @@ def record(built: Sequence[tuple[Built, int | None]]) -> None:
 def last(*, model: str, object_id: str) -> tuple[int, str]:
     """Hold an object until the transaction ends; return its newest revision and entry's hash.
 
-    0 and "" for one that the log doesn't know.
+    0 and "" for one that the log doesn't know. Bytes that are no entry, which verification names,
+    count as one revision each: they must not keep the object from being written again.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -162,7 +164,11 @@ def last(*, model: str, object_id: str) -> tuple[int, str]:
         )
         cursor.execute(_FIND_LAST, [model, object_id])
         found = cursor.fetchone()
-    if found is None:
-        return 0, ""
-    data = bytes(found[0])
-    return int(json.loads(data)["rev"]), entries.digest(data)
+        if found is None:
+            return 0, ""
+        data = bytes(found[0])
+        revision = entries.revision(data)
+        if revision is None:
+            cursor.execute(_COUNT, [model, object_id])
+            revision = int(cursor.fetchone()[0])
+    return revision, entries.digest(data)

@@ -72,7 +72,7 @@ def export(
     With payloads it waits up to `patience_seconds` until what was erased just now is sealed. Memory
     does not grow with the log. Full tiles and bundles that are there are not written again;
     payloads are written anew each time, since what was erased meanwhile must leave them.
-    Raises: NotExported, reads.NoSuchTile for a log that is damaged, OSError,
+    Raises: NotExported, reads.NoSuchTile or Malformed for a log that is damaged, OSError,
     holders.PolicyUnreadable.
     """
     trust = policies.published(first=log) or Policy()

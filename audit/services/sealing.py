@@ -9,7 +9,6 @@ at, and once a day in any case.
 """
 
 import dataclasses
-import json
 from datetime import datetime, timedelta
 
 import structlog
@@ -18,7 +17,7 @@ from django.db import connection, transaction
 from audit.domain import checkpoint, entries, merkle, tiles
 from audit.domain.note import Signer
 from audit.domain.tiles import WIDTH
-from audit.models import Checkpoint, Entry, Leaf, Log, Node
+from audit.models import Checkpoint, Leaf, Log, Node, sealed
 from audit.selectors import log as reads
 
 log = structlog.get_logger(__name__)
@@ -172,7 +171,11 @@ def _where(now: datetime) -> tuple[str, int, bool]:
 
 
 def _take(made: Log, *, size: int, since: int, batch: int) -> list[bytes]:
-    """Give unsealed entries their leaves from index `size` on; return the hashes in order."""
+    """Give unsealed entries their leaves from index `size` on; return the hashes in order.
+
+    One that no bundle can hold, which the database would not have taken, gets none: with it nobody
+    could read the log any more.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO audit_leaf (log_id, index, entry_id, hash)"
@@ -180,9 +183,10 @@ def _take(made: Log, *, size: int, since: int, batch: int) -> list[bytes]:
             "   sha256('\\x00'::bytea || data)"
             " FROM (SELECT id, data FROM audit_entry e WHERE xid >= %s::text::xid8"
             "   AND NOT EXISTS (SELECT FROM audit_leaf l WHERE l.entry_id = e.id)"
+            "   AND octet_length(data) <= %s"
             "   ORDER BY id LIMIT %s) fresh"
             " RETURNING index, hash",
-            [made.pk, size, str(since), batch],
+            [made.pk, size, str(since), tiles.ENTRY_BYTES_MOST, batch],
         )
         return [bytes(found) for _, found in sorted(cursor.fetchall())]
 
@@ -230,14 +234,13 @@ def beat_heart(made: Log, *, now: datetime, every: timedelta) -> bool:
         system, _, all_seen = _where(now)
         if all_seen and last.system == system and now - last.signed_at < every:
             return False
-    before = Entry.objects.filter(model="log", object_id=made.origin).order_by("-id").first()
-    earlier = json.loads(bytes(before.data)) if before else None
+    revision, previous = sealed.last(model="log", object_id=made.origin)
     said = entries.Entry(
         type=entries.HEARTBEAT,
         model="log",
         id=made.origin,
-        rev=earlier["rev"] + 1 if earlier else 1,
-        prev=entries.digest(bytes(before.data)) if before else "",
+        rev=revision + 1,
+        prev=previous,
         op="beat",
         actor=entries.SYSTEM,
         at=entries.stamp(now),

@@ -204,7 +204,9 @@ def _backlog(admin: psycopg.Connection[tuple[object, ...]], entries: int) -> Non
     admin.execute(
         "INSERT INTO audit_entry (model, object_id, record_id, data)"
         " SELECT 'bench', n::text, n,"
-        "   convert_to('{\"n\":' || n || ',\"x\":\"' || repeat('e', 900) || '\"}', 'UTF8')"
+        '   convert_to(\'{"actor":"system","fields":{"x":"\' || repeat(\'e\', 700)'
+        '     || \'"},"id":"\' || n || \'","model":"bench","op":"made","prev":"",\''
+        '     || \'"rev":1,"type":"rev","v":1}\', \'UTF8\')'
         " FROM generate_series(1, %s) n",
         [entries],
     )

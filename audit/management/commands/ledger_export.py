@@ -10,6 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from audit.domain.lines import Malformed
 from audit.models import Log
 from audit.selectors import holders
 from audit.selectors import log as reads
@@ -48,7 +49,7 @@ class Command(BaseCommand):
             )
         except (exporting.NotExported, holders.PolicyUnreadable) as error:
             raise CommandError(str(error)) from error
-        except reads.NoSuchTile as error:
+        except (reads.NoSuchTile, Malformed) as error:
             raise CommandError(
                 f"The log is damaged: {error}. Run `manage.py ledger_verify`."
             ) from error

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -72,9 +73,12 @@ class Command(BaseCommand):
                 pause = 0.0
             except sealing.KeyChanged as error:
                 raise CommandError(str(error)) from error
-            except (DatabaseError, sealing.LedgerDamaged, SigningFailed) as error:
+            except Exception as error:  # whatever it is may pass, and an ended sealer seals nothing
                 pause = min(max(pause * 2, every), LONGEST_PAUSE_SECONDS)
-                log.error("sealer.failed", error=str(error), again_in_seconds=pause)
+                known = isinstance(error, DatabaseError | sealing.LedgerDamaged | SigningFailed)
+                log.error(
+                    "sealer.failed", error=str(error), again_in_seconds=pause, exc_info=not known
+                )
                 connection.close()
             self._stop.wait(max(0.0, max(every, pause) - (time.monotonic() - began)))
         log.info("sealer.stopped")
@@ -82,11 +86,21 @@ class Command(BaseCommand):
     def _seal_all(self) -> None:
         now = clock.now()
         made = sealing.open_log(self._signer, vkey=self._signer.key.vkey, now=now)
-        sealing.beat_heart(made, now=now, every=settings.LEDGER_HEARTBEAT)
-        erasing.carry_out(now=now)
+        _beside(
+            "heartbeat", lambda: sealing.beat_heart(made, now=now, every=settings.LEDGER_HEARTBEAT)
+        )
+        _beside("erasures", lambda: erasing.carry_out(now=now))
         while True:
             done = sealing.seal(made, self._signer, now=now)
             if done.added:
                 log.debug("ledger.sealed", size=done.size, added=done.added)
             if not done.more or self._stop.is_set():
                 return
+
+
+def _beside(what: str, work: Callable[[], object]) -> None:
+    """Do what is not sealing: whatever becomes of it, what is written is sealed."""
+    try:
+        work()
+    except Exception:
+        log.exception("sealer.beside_failed", what=what)
