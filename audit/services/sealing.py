@@ -68,6 +68,20 @@ def leads() -> bool:
         return bool(cursor.fetchone()[0])
 
 
+def resign() -> None:
+    """Let another process seal: the lock is given back, and so is the connection that held it.
+
+    A connection that is only closed goes back to its pool, and its session keeps the lock.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock_all()")
+    except Exception as error:
+        log.info("sealer.connection_lost", error=str(error))
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]
+
+
 def open_log(signer: Signer, *, vkey: str, now: datetime) -> Log:
     """Return the log that this key writes; a new one begins by committing to the old one's end.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from audit.domain.note import LogSigner
 from jitportal.embedded import roles
 from tests.audit import sealing_load
 from tests.conftest import as_role, cluster
@@ -27,8 +28,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def running(log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A sealer's process, stopped at the end."""
+def running(log: Path, **changed: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A sealer's process, stopped at the end; `changed` is other in its environment."""
     environment = {
         **os.environ,
         "DATABASE_URL": cluster().url(roles.SEALER),
@@ -36,6 +37,7 @@ def running(log: Path) -> Iterator[subprocess.Popen[bytes]]:
         "LEDGER_ORIGIN": "jit.example.com/ledger",
         "DATABASE_POOL": "2",
         "PYTHONUNBUFFERED": "1",
+        **changed,
     }
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -97,4 +99,19 @@ def test_another_sealer_takes_over_from_a_killed_one(tmp_path: Path) -> None:
             first.kill()
             sealing_load.write(cluster().url(roles.APP), seconds=1, writers=2)
             assert wait_for(admin, ALL_SEALED, seconds=30)
+            assert not sealing_load.findings(admin).problems
+
+
+def test_another_sealer_takes_over_from_one_that_can_not_sign(tmp_path: Path) -> None:
+    vkey = LogSigner(name="jit.example.com/ledger", seed=base64.b64decode(KEY)).key.vkey
+    broken = {"LEDGER_SIGN_COMMAND": "/bin/false", "LEDGER_VKEY": vkey}
+    with as_role("superuser") as admin, running(tmp_path / "one", **broken):
+        ends = time.monotonic() + 60
+        while "sealer.failed" not in (tmp_path / "one").read_text():
+            assert time.monotonic() < ends, (tmp_path / "one").read_text()
+            time.sleep(0.1)
+        with running(tmp_path / "two"):
+            assert wait_for(admin, "SELECT EXISTS (SELECT FROM audit_checkpoint)", seconds=60)
+            sealing_load.write(cluster().url(roles.APP), seconds=1, writers=2)
+            assert wait_for(admin, ALL_SEALED, seconds=60)
             assert not sealing_load.findings(admin).problems

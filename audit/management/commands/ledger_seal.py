@@ -13,7 +13,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 
 from audit.selectors import clock
 from audit.services import erasing, sealing, signing
@@ -22,6 +22,8 @@ from audit.services.signing import SigningFailed
 log = structlog.get_logger("ledger")
 
 LONGEST_PAUSE_SECONDS = 30.0
+#: A sealer that failed stays away for as many looks of one that stands by.
+STANDBY_INTERVALS = 3
 
 
 class Command(BaseCommand):
@@ -74,12 +76,13 @@ class Command(BaseCommand):
             except sealing.KeyChanged as error:
                 raise CommandError(str(error)) from error
             except Exception as error:  # whatever it is may pass, and an ended sealer seals nothing
-                pause = min(max(pause * 2, every), LONGEST_PAUSE_SECONDS)
+                shortest = STANDBY_INTERVALS * every  # so that one that can sign takes over
+                pause = min(max(pause * 2, shortest), max(LONGEST_PAUSE_SECONDS, shortest))
                 known = isinstance(error, DatabaseError | sealing.LedgerDamaged | SigningFailed)
                 log.error(
                     "sealer.failed", error=str(error), again_in_seconds=pause, exc_info=not known
                 )
-                connection.close()
+                sealing.resign()
             self._stop.wait(max(0.0, max(every, pause) - (time.monotonic() - began)))
         log.info("sealer.stopped")
 
