@@ -15,6 +15,8 @@ from approvals.reports import schedules
 from approvals.selectors import clock, due
 from approvals.services import (
     asked,
+    counting,
+    erasure_notices,
     escalation,
     handover,
     ledger_mail,
@@ -193,8 +195,12 @@ def ledger_verify() -> None:
 
 @shared_task(name="ledger.watch")
 def ledger_watch_now() -> None:
-    """Raise the alarm when the ledger stands still or is contradicted, and tell when it is over."""
+    """Raise the alarm when the ledger stands still or is contradicted, and tell when it is over.
+
+    Approved erasures are told of too, while they can be withdrawn.
+    """
     ledger_watch.watch(now=clock.now())
+    erasure_notices.announce(now=clock.now())
 
 
 @shared_task(name="watch.pulse")
@@ -250,6 +256,10 @@ def wake(lane: str) -> None:
 
 @shared_task(name="sessions.clear")
 def clear_sessions() -> None:
-    """Remove sign-ins that ran out, and what targets gave for accesses that have ended."""
+    """Remove sign-ins that ran out, and what targets gave for accesses that have ended.
+
+    So goes what is over in the cache, whose keys hold the addresses that people came from.
+    """
     call_command("clearsessions")
     handover.clear()
+    counting.clear(now=clock.now())

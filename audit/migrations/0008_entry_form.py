@@ -2,7 +2,8 @@
 
 One bad entry would stay for ever: the log is append-only, and whatever comes next of the same
 object begins with its newest entry. So an entry is no longer than a bundle can hold, ends as
-canonical ones do, names the object that its columns name, and has no higher a revision than there are entries.
+canonical ones do, names the object that its columns name, and has no higher a revision than there
+are entries.
 What the log says of itself, only who may give leaves says.
 
 The size is checked of new rows alone, so that a database that holds a longer one can be migrated:
