@@ -34,3 +34,33 @@ def erasure(page: Page, demo: Demo) -> Response | None:
         page.get_by_role("button", name="Ask", exact=True).click()
         page.goto(f"{demo.url}/audit/erasures/")
     return page.goto(demo.url + str(asked.first.get_attribute("href")))
+
+
+def refused(page: Page, demo: Demo) -> Response | None:
+    """Send the form for access without a reason, which it needs."""
+    page.goto(f"{demo.url}/requests/new/?entitlement=orders-db/owner&duration=99d&for=nobody")
+    return _sent_as_it_is(page, "#ask")
+
+
+def refused_by_the_admin(page: Page, demo: Demo) -> Response | None:
+    """Send an empty form of the configuration."""
+    page.goto(f"{demo.url}/admin/approvals/resource/add/")
+    return _sent_as_it_is(page, "#content-main form")
+
+
+def history(page: Page, demo: Demo) -> Response | None:
+    """See what became of a policy."""
+    page.goto(f"{demo.url}/admin/approvals/policy/")
+    page.locator("#result_list tbody th a").first.click()
+    return page.goto(
+        urljoin(page.url, page.locator("a.historylink").first.get_attribute("href") or "")
+    )
+
+
+def _sent_as_it_is(page: Page, form: str) -> Response | None:
+    """Send a form past what the browser itself would ask for."""
+    with page.expect_navigation() as answer:
+        page.evaluate(
+            "form => HTMLFormElement.prototype.submit.call(document.querySelector(form))", form
+        )
+    return answer.value

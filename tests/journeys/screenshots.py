@@ -1,8 +1,8 @@
 """Pictures of every page: `python -m tests.journeys.screenshots [FOLDER] [--only WORD]`.
 
 Starts the demo, signs in as each person, and writes each page at two widths and in both themes to
-FOLDER (`.screenshots`). What is wider than its window, or not answered as it should be, is named,
-and the command ends with 1. The axe tests walk the same pages.
+FOLDER (`.screenshots`). What is wider than its window, not answered as it should be, refused by the
+content security policy or broken in its scripts is named, and the command ends with 1. The axe tests walk the same pages.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urljoin
 
-from playwright.sync_api import Browser, Page, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Response, sync_playwright
 
 from tests.journeys import provoking, reaching
 from tests.journeys.running import FLAGS, Demo, chromium, started
@@ -27,7 +27,8 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 class View(NamedTuple):
     """A page as somebody sees it; `follow` is a link on it that leads to the one that is meant.
 
-    `how` is what somebody does who gets it from elsewhere than from a link.
+    `how` is what somebody does who gets it from elsewhere than from a link. `route` is the name of
+    what is opened where that is another than what is at `path`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class View(NamedTuple):
     status: int = 200
     follow: str = ""
     how: Callable[[Page, Demo], Response | None] | None = None
+    route: str = ""
 
 
 #: A request that nobody sent.
@@ -45,12 +47,33 @@ FACES = {"alice": "my-access", "bob": "inbox", "dora": "reports"}
 #: The link on one's own page to what one holds now.
 HELD = "article a[href^='/requests/']"
 
+#: Every report there is, by its id.
+REPORTS = (
+    "access-reviews",
+    "active-as-of",
+    "approval-decisions",
+    "configuration-changes",
+    "dormant-rights",
+    "failed-removals",
+    "handovers",
+    "leavers-movers",
+    "ledger-integrity",
+    "orphaned-access",
+    "privileged-access",
+    "refused-attempts",
+    "removal-timeliness",
+    "report-downloads",
+    "request-population",
+    "who-had-access",
+)
+
 #: By who sees them; "" is nobody.
 VIEWS: dict[str, tuple[View, ...]] = {
     "": (
         View("sign-in", "/accounts/login/"),
         View("password-reset", "/accounts/password/reset/"),
         View("password-reset-done", "/accounts/password/reset/done/"),
+        View("password-reset-key", "/accounts/password/reset/key/1-nothing/"),
         View("signup-closed", "/accounts/signup/"),
         View("inactive", "/accounts/inactive/"),
         View("error-404", "/nothing/here/", 404),
@@ -62,12 +85,13 @@ VIEWS: dict[str, tuple[View, ...]] = {
     ),
     "alice": (
         View("my-access", "/"),
-        View("request", "/", follow="table a[href^='/requests/']"),
+        View("request", "/", follow="table a[href^='/requests/']", route="request"),
         View("held", "/", follow=HELD),
         View("catalogue", "/catalogue/"),
         View("catalogue-none", "/catalogue/?q=qqqq"),
         View("favourites-none", "/catalogue/?kind=favourites"),
-        View("asking", "/catalogue/", follow="a[href^='/requests/new/']"),
+        View("asking", "/catalogue/", follow="a[href^='/requests/new/']", route="request_new"),
+        View("asking-refused", "/catalogue/", 400, how=reaching.refused, route="request_new"),
         View("extending", "/", follow="a[href*='?extends=']"),
         View("inbox-empty", "/inbox/"),
         View("decided-empty", "/inbox/decided/"),
@@ -79,7 +103,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("not-allowed", "/reports/", 403),
         View("error-403", "/admin/", 403),
         View("mails", "/demo/mail/"),
-        View("mail", "/demo/mail/", follow="td a[href^='/demo/mail/']"),
+        View("mail", "/demo/mail/", follow="td a[href^='/demo/mail/']", route="demo_message"),
     ),
     "bob": (
         View("inbox", "/inbox/"),
@@ -87,7 +111,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("inbox-filtered", "/inbox/?risk=high"),
         View("inbox-question", "/inbox/", follow="a.item:has-text('Tariq')"),
         View("handing-over", "/inbox/", how=reaching.hand_over),
-        View("bulk", "/inbox/", how=reaching.bulk),
+        View("bulk", "/inbox/", how=reaching.bulk, route="inbox_bulk"),
         View("bulk-none", f"/inbox/bulk/?verdict=deny&pick={NOBODY}~1"),
         View("decided", "/inbox/decided/"),
         View("notices-approver", "/notices/"),
@@ -96,12 +120,16 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "tariq": (View("question", "/", follow="a[href$='#questions']"),),
     "dora": (
         View("reviews", "/reviews/"),
-        View("review", "/reviews/", follow="td a[href^='/reviews/']"),
+        View("review", "/reviews/", follow="td a[href^='/reviews/']", route="review"),
         View("reports", "/reports/"),
-        View("report", "/reports/who-had-access/"),
+        *(View(f"report-{name}", f"/reports/{name}/") for name in REPORTS),
         View("report-none", "/reports/who-had-access/?from=2020-01-01&to=2020-01-02"),
-        View("report-refused", "/reports/refused-attempts/"),
-        View("saved-report", "/reports/", follow="td a[href^='/reports/saved/']"),
+        View(
+            "saved-report",
+            "/reports/",
+            follow="td a[href^='/reports/saved/']",
+            route="saved_report",
+        ),
         View("end-all", "/access/end/"),
         View("evidence", "/reports/evidence/"),
         View("targets", "/access/drift/"),
@@ -111,7 +139,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("audit-log", "/audit/log/"),
         View("audit-verify", "/audit/verify/"),
         View("erasures", "/audit/erasures/"),
-        View("erasure", "/audit/erasures/", how=reaching.erasure),
+        View("erasure", "/audit/erasures/", how=reaching.erasure, route="erasure"),
     ),
     "admin": (
         View("admin", "/admin/"),
@@ -123,6 +151,9 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("admin-policies", "/admin/approvals/policy/"),
         View("admin-policy", "/admin/approvals/policy/", follow="#result_list tbody th a"),
         View("admin-people", "/admin/approvals/user/"),
+        View("admin-add", "/admin/approvals/resource/add/"),
+        View("admin-refused", "/admin/approvals/resource/add/", how=reaching.refused_by_the_admin),
+        View("admin-history", "/admin/approvals/policy/", how=reaching.history),
     ),
 }
 
@@ -151,8 +182,42 @@ def seat(
         context.close()
 
 
+#: What a browser says of anything that the content security policy kept from running or loading.
+_POLICY = "Content Security Policy"
+
+
+@contextmanager
+def overheard(page: Page, name: str) -> Iterator[list[str]]:
+    """Collect what the policy refused and what scripts threw on the page meanwhile."""
+    said: list[str] = []
+
+    def console(line: ConsoleMessage) -> None:
+        if _POLICY in line.text:
+            said.append(f"{name}: {line.text[:300]}")
+
+    def threw(error: Error) -> None:
+        said.append(f"{name}: a script broke: {str(error)[:300]}")
+
+    page.on("console", console)
+    page.on("pageerror", threw)
+    try:
+        yield said
+    finally:
+        page.remove_listener("console", console)
+        page.remove_listener("pageerror", threw)
+
+
 def opened(page: Page, demo: Demo, view: View) -> list[str]:
-    """Open a view in that page, and return what is wrong with it: its status, its width."""
+    """Open a view in that page, and return what is wrong with it.
+
+    Its status, its width, what the content security policy refused, what its scripts threw.
+    """
+    with overheard(page, view.name) as said:
+        wrong = _opened(page, demo, view)
+    return wrong + said
+
+
+def _opened(page: Page, demo: Demo, view: View) -> list[str]:
     answer = view.how(page, demo) if view.how else page.goto(demo.url + view.path)
     if view.follow:
         link = page.locator(view.follow).first
