@@ -15,6 +15,7 @@ from approvals.selectors import clock
 from approvals.services import (
     digests,
     directory,
+    erasure_notices,
     escalation,
     ledger_mail,
     ledger_watch,
@@ -96,6 +97,7 @@ HANDLERS: dict[str, Handler] = {
     "notice.digest": each(digests.send, atomic=False),
     "ledger.mail": each(ledger_mail.send, atomic=False),
     "ledger.alarm": each(ledger_watch.send, atomic=False),
+    "erasure.approved": each(erasure_notices.send, atomic=False),
     "review.notice": each(review_notices.send, atomic=False),
     "report.run": each(sending.send, atomic=False),
     "grant.start": each(_start, atomic=True),

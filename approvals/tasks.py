@@ -15,6 +15,7 @@ from approvals.reports import schedules
 from approvals.selectors import clock, due
 from approvals.services import (
     asked,
+    erasure_notices,
     escalation,
     handover,
     ledger_mail,
@@ -165,8 +166,12 @@ def ledger_verify() -> None:
 
 @shared_task(name="ledger.watch")
 def ledger_watch_now() -> None:
-    """Raise the alarm when the ledger stands still or is contradicted, and tell when it is over."""
+    """Raise the alarm when the ledger stands still or is contradicted, and tell when it is over.
+
+    Approved erasures are told of too, while they can be withdrawn.
+    """
     ledger_watch.watch(now=clock.now())
+    erasure_notices.announce(now=clock.now())
 
 
 @shared_task(name="watch.pulse")

@@ -28,6 +28,14 @@ LEDGER_HEARTBEAT = timedelta(
     )
 )
 
+ERASURE_WAIT = timedelta(
+    seconds=env.whole(
+        "ERASURE_WAIT_SECONDS",
+        86400,
+        "For the sealer above all: an approved erasure can be withdrawn for so long before it is "
+        "carried out.",
+    )
+)
 LEDGER_STALE = timedelta(
     seconds=env.seconds(
         "LEDGER_STALE_SECONDS",

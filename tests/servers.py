@@ -32,6 +32,7 @@ def pytest_load_initial_conftests(args: list[str]) -> Generator[None, None, None
     os.environ["SECRET_KEY"] = "a-key-for-tests-only-" + "x" * 40
     os.environ["DATABASE_POOL"] = "60"
     os.environ["LOG_FORMAT"] = "console"
+    os.environ["ERASURE_WAIT_SECONDS"] = "0"
     if _is_controller(args):
         os.environ["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
     else:

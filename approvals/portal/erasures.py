@@ -3,10 +3,12 @@
 import uuid
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
+from approvals.domain import durations
 from approvals.domain.refusals import Invalid, NotFound, Refusal
 from approvals.portal import views
 from approvals.portal.views import PortalRequest
@@ -24,6 +26,23 @@ class ErasureForm(forms.Form):
         label="Reference",
         max_length=erasing.REFERENCE_MOST,
         help_text="Where the request is filed, such as a case number. No names: this text stays.",
+    )
+
+
+_ACTS = {"approve": erasing.approve, "refuse": erasing.refuse, "withdraw": erasing.withdraw}
+_SAID = {
+    "refuse": "Refused.",
+    "withdraw": "Withdrawn. An operator can let them sign in again.",
+}
+
+
+def _approved() -> str:
+    wait = settings.ERASURE_WAIT
+    if not wait:
+        return "Approved. It is carried out within seconds; until then they can't sign in."
+    return (
+        f"Approved. It is carried out in {durations.words(wait)} unless somebody withdraws it. "
+        "They can't sign in meanwhile."
     )
 
 
@@ -63,25 +82,19 @@ def detail(request: PortalRequest, erasure_id: uuid.UUID) -> HttpResponse:
 
 @views.page("POST")
 def decide(request: PortalRequest, erasure_id: uuid.UUID) -> HttpResponse:
-    """Approve or refuse as the second person; otherwise show the page and say why not."""
+    """Approve or refuse as the second person, or withdraw; otherwise show the page and say why."""
     erasing.allowed(request.user)
     verdict = request.POST.get("verdict", "")
     comment = request.POST.get("comment", "")
     try:
-        if verdict not in {"approve", "refuse"}:
-            raise Invalid("Choose approve or refuse.", field="verdict")
-        act = erasing.approve if verdict == "approve" else erasing.refuse
-        act(actor=request.user, erasure_id=erasure_id, comment=comment, now=clock.now())
+        if verdict not in _ACTS:
+            raise Invalid("Choose approve, refuse or withdraw.", field="verdict")
+        _ACTS[verdict](actor=request.user, erasure_id=erasure_id, comment=comment, now=clock.now())
     except NotFound:
         raise
     except Refusal as refusal:
         return _show(request, erasure_id, refusal)
-    messages.success(
-        request,
-        "Approved. It is carried out within seconds; until then they can't sign in."
-        if verdict == "approve"
-        else "Refused.",
-    )
+    messages.success(request, _SAID.get(verdict) or _approved())
     return redirect("erasure", erasure_id=erasure_id)
 
 
@@ -102,6 +115,12 @@ def _show(
         "found": found,
         "may_decide": newest.event == newest.Event.ASKED
         and erasing.may_decide(request.user, newest),
+        "may_withdraw": newest.event == newest.Event.APPROVED
+        or (newest.event == newest.Event.ASKED and newest.asked_by == request.user.uid),
+        "objections": erasing.stands(newest, now=clock.now())
+        if newest.event == newest.Event.APPROVED
+        else [],
+        "due_at": erasing.due_at(newest),
         "refusal": refusal,
         "comment": request.POST.get("comment", ""),
         "now": clock.now(),

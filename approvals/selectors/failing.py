@@ -40,6 +40,7 @@ _WHAT = {
     "request.remind": "Reminder",
     "ledger.mail": "Mail of the ledger’s checkpoint",
     "ledger.alarm": "Mail of the ledger’s alarm",
+    "erasure.approved": "Mail of an approved erasure",
     "directory.changed": "Change of the directory",
 }
 

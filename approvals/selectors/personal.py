@@ -83,11 +83,16 @@ def find(person_id: int) -> Found:
     who = person(person_id)
     if who is None:
         return Found(rows=[], hindrances=["There is no such person."])
+    return _find(who)
+
+
+def _find(who: Person) -> Found:
     rows = [row for kind in KINDS for row in kind.rows(who)]
     return Found(
         rows=rows,
         hindrances=[*_of_requests(who, rows), *_of_configuration(who), *_of_the_moment(who)],
         kept=list(_kept(who)),
+        again=lambda: _find(who),
     )
 
 

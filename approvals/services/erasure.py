@@ -12,20 +12,21 @@ from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 
 from approvals.domain.refusals import Invalid, NotAllowed, NotFound, Settled
-from approvals.models import User
+from approvals.models import Membership, User
 from approvals.selectors import personal
 from approvals.selectors.personal_kinds import KINDS
 from approvals.services import report_schedules
 from audit.domain.entries import SYSTEM
 from audit.models import Erasure, histories, sealed
 from audit.selectors import erasures
-from audit.services import erasing
+from audit.services import erasing, vouching
 
 REFERENCE_MOST, COMMENT_MOST = 200, 2000
 
 
 def register() -> None:
-    """Say which rows are a person's; called once at start-up, before the database roles matter."""
+    """Say which rows are a person's, and who the two people must be; called once at start-up."""
+    vouching.by(unfit)
     erasing.register(
         find=personal.find,
         finish=make_neutral,
@@ -38,6 +39,26 @@ def register() -> None:
             "approvals_erase_reports(bigint,text[])",
         ],
     )
+
+
+def unfit(erasure: Erasure) -> Iterator[str]:
+    """Yield what keeps the people of an erasure from being two who may and one whom it is about."""
+    two = [uid for uid in (erasure.asked_by, erasure.decided_by) if uid is not None]
+    active = set(User.objects.filter(uid__in=two, is_active=True).values_list("uid", flat=True))
+    bearers = set(
+        Membership.objects.filter(person__uid__in=two)
+        .exclude(group__role="")
+        .values_list("person__uid", flat=True)
+    )
+    for uid, did in ((erasure.asked_by, "asked for"), (erasure.decided_by, "approved")):
+        if uid not in active:
+            yield f"Whoever {did} it is nobody who is active here. Withdraw it and ask again."
+        elif uid not in bearers:
+            yield f"Whoever {did} it is neither of compliance nor an operator."
+    if len({*two, erasure.person_uid}) < 3:
+        yield "The person, who asked for it and who approved it are not three."
+    if not User.objects.filter(pk=erasure.person_id, uid=erasure.person_uid).exists():
+        yield "The person's number and identity are not of one person."
 
 
 def ask(*, actor: User, login: str, ground: str, reference: str, now: datetime) -> Erasure:
@@ -113,6 +134,39 @@ def refuse(*, actor: User, erasure_id: uuid.UUID, comment: str, now: datetime) -
             comment=comment,
             now=now,
         )
+
+
+def withdraw(*, actor: User, erasure_id: uuid.UUID, comment: str, now: datetime) -> Erasure:
+    """Stop an erasure that isn't carried out yet, saying why; anybody of the roles may.
+
+    What its approval ended, such as their sign-in, stays ended until an operator gives it back.
+    Raises: NotFound, NotAllowed, Settled, Invalid.
+    """
+    erasure = _load(actor, erasure_id)
+    comment = _plain(comment, erasure.person_id, "comment", COMMENT_MOST)
+    if not comment:
+        raise Invalid("Say why it is withdrawn.", field="comment")
+    with _translated():
+        return erasing.withdraw(
+            erasure_id=erasure_id,
+            by=actor.uid,
+            by_name=actor.get_full_name(),
+            comment=comment,
+            now=now,
+        )
+
+
+def due_at(erasure: Erasure) -> datetime | None:
+    """Return when an approved erasure may be carried out; None for others."""
+    return vouching.due(erasure) if erasure.event == Erasure.Event.APPROVED else None
+
+
+def stands(erasure: Erasure, *, now: datetime) -> list[str]:
+    """Return what is wrong with an approved erasure, so that the sealer will not carry it out."""
+    try:
+        return vouching.objections(erasure.erasure_id, now=now)
+    except vouching.Waits:
+        return []
 
 
 def may_decide(actor: User, erasure: Erasure) -> bool:

@@ -7,7 +7,8 @@ transaction number, its bytes, the row. There is no switch. DELETE and TRUNCATE 
 does an UPDATE in a transaction without such an entry, of whatever role.
 
 `erase` entries are written by `audit_erase()` alone, which runs with its owner's rights, may be
-called by the sealer, and wants an erasure that two people have agreed on.
+called by the sealer, and wants an approved erasure: a row, which the application's role can insert.
+That two people are behind it the sealer finds out before it calls (`audit.services.vouching`).
 """
 
 from django.db.migrations.operations import RunSQL

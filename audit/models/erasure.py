@@ -20,9 +20,11 @@ _IMPLIED = frozenset({"id", "recorded_at", "erasure_id", "revision", "event"})
 
 
 class Erasure(AppendOnly):
-    """One revision of an erasure: asked, then approved or refused, then done.
+    """One revision of an erasure: asked, then approved or refused, then done; or withdrawn before.
 
     The database refuses another order, a decider who is the asker, and the person in either part.
+    Anybody may withdraw; `decided_by` is then who did. That rows can be inserted says nothing of
+    who inserted them: `audit.services.vouching` looks at what stands behind an approved one.
     """
 
     ledger_name: ClassVar[str] = "erasure"
@@ -35,6 +37,7 @@ class Erasure(AppendOnly):
         APPROVED = "approved", "Approved, about to be carried out"
         REFUSED = "refused", "Refused"
         DONE = "done", "Done"
+        WITHDRAWN = "withdrawn", "Withdrawn"
 
     class Ground(models.TextChoices):
         """The law that asks for it."""
@@ -68,7 +71,7 @@ class Erasure(AppendOnly):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["erasure_id", "revision"], name="erasure_revision"),
             models.CheckConstraint(
-                condition=models.Q(event__in=["asked", "approved", "refused", "done"]),
+                condition=models.Q(event__in=["asked", "approved", "refused", "done", "withdrawn"]),
                 name="erasure_event_known",
             ),
             models.CheckConstraint(
@@ -80,6 +83,7 @@ class Erasure(AppendOnly):
                 condition=~models.Q(asked_by=models.F("person_uid"))
                 & (
                     models.Q(decided_by=None)
+                    | models.Q(event="withdrawn")
                     | ~models.Q(decided_by=models.F("asked_by"))
                     & ~models.Q(decided_by=models.F("person_uid"))
                 ),

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from django.db import connection
 
@@ -38,11 +38,16 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What there is to erase, what stands in the way, and what stays and why."""
+    """What there is to erase, what stands in the way, and what stays and why.
+
+    `again` looks once more by the names that were known at first: what was erased meanwhile, such
+    as these names themselves, isn't found any more.
+    """
 
     rows: Sequence[Row]
     hindrances: Sequence[str] = ()
     kept: Sequence[str] = ()
+    again: Callable[[], "Found"] = lambda: Found(rows=[])
 
     @property
     def counts(self) -> dict[str, int]:
@@ -94,13 +99,15 @@ def one(erasure_id: uuid.UUID) -> list[Erasure]:
 
 
 def under_way(person_uid: uuid.UUID) -> Erasure | None:
-    """Return the erasure of this person that isn't refused: asked, approved or done."""
+    """Return the erasure of this person that is asked for or approved, and not carried out yet."""
     rows = Erasure.objects.filter(person_uid=person_uid).order_by("erasure_id", "-revision")
-    found = [row for row in rows.distinct("erasure_id") if row.event != Erasure.Event.REFUSED]
+    open_ones = (Erasure.Event.ASKED, Erasure.Event.APPROVED)
+    found = [row for row in rows.distinct("erasure_id") if row.event in open_ones]
     return found[-1] if found else None
 
 
 def approved() -> list[Erasure]:
-    """Return what is approved and not carried out yet (one query)."""
-    done = Erasure.objects.filter(event=Erasure.Event.DONE).values("erasure_id")
-    return list(Erasure.objects.filter(event=Erasure.Event.APPROVED).exclude(erasure_id__in=done))
+    """Return what is approved, and neither carried out nor withdrawn yet (one query)."""
+    over = (Erasure.Event.DONE, Erasure.Event.WITHDRAWN)
+    ended = Erasure.objects.filter(event__in=over).values("erasure_id")
+    return list(Erasure.objects.filter(event=Erasure.Event.APPROVED).exclude(erasure_id__in=ended))

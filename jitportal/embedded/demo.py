@@ -304,6 +304,7 @@ class Demo:
             "ALLOWED_HOSTS": "127.0.0.1,localhost",
             "LOG_FORMAT": "console",
             "LEDGER_ORIGIN": LEDGER_ORIGIN,
+            "ERASURE_WAIT_SECONDS": "0",
             "SECRET_KEY": self._secret_key(),
             "DATABASE_URL": os.environ.get("DATABASE_URL") or self._url(roles.APP),
             "BROKER_URL": os.environ.get("BROKER_URL")

@@ -97,6 +97,7 @@ def test_pages_of_an_erased_person_open(client: Client, world: World) -> None:
         actor=world.dora, login="alice", ground="other", reference="D-1", now=clock.now()
     )
     asking.approve(actor=world.admin, erasure_id=made.erasure_id, comment="", now=clock.now())
+    seal(signer)
     with sealer():
         assert erasing.carry_out(now=clock.now()) == 1
     client.force_login(world.admin)

@@ -157,7 +157,8 @@ def test_nothing_is_left_of_an_owner_who_is_erased(world: World) -> None:
     theirs = schedules.put(
         actor=world.erin, saved_id=others.pk, terms=terms(world.dora, world.admin), now=clock.now()
     )
-    seal(new_signer())
+    signer = new_signer()
+    seal(signer)
 
     hindrances = personal.find(world.dora.pk).hindrances
     assert hindrances == ["Erin's scheduled report “Hers” names them. Change it first."]
@@ -171,6 +172,7 @@ def test_nothing_is_left_of_an_owner_who_is_erased(world: World) -> None:
     )
     erasure.approve(actor=world.admin, erasure_id=asked.erasure_id, comment="", now=clock.now())
     handlers.work("due")
+    seal(signer)
     with sealer():
         assert erasing.carry_out(now=clock.now()) == 1
     assert not SavedReport.objects.filter(person=world.dora).exists()

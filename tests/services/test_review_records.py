@@ -128,6 +128,7 @@ def test_an_erasure_takes_a_person_out_of_the_reviews(world: World, now: datetim
         actor=world.dora, login="alice", ground="objection", reference="DSR-1", now=clock.now()
     )
     asking.approve(actor=world.admin, erasure_id=made.erasure_id, comment="", now=clock.now())
+    seal(signer)
     with sealer():
         assert erasing.carry_out(now=clock.now()) == 1
     seal(signer)

@@ -13,7 +13,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from audit.selectors import clock
 from audit.services import erasing, sealing, signing
@@ -24,6 +24,8 @@ log = structlog.get_logger("ledger")
 LONGEST_PAUSE_SECONDS = 30.0
 #: A sealer that failed stays away for as many looks of one that stands by.
 STANDBY_INTERVALS = 3
+#: How long an erasure that is under way is waited for at the end.
+ERASER_SECONDS = 5.0
 
 
 class Command(BaseCommand):
@@ -42,6 +44,7 @@ class Command(BaseCommand):
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         self._stop = threading.Event()
+        self._eraser: threading.Thread | None = None
         if options["once"]:
             self._once()
             return
@@ -53,6 +56,8 @@ class Command(BaseCommand):
         if not sealing.lead():
             raise CommandError("Another process seals already.")
         try:
+            self._seal_all()
+            _beside("erasures", lambda: erasing.carry_out(now=clock.now()))
             self._seal_all()
         except (sealing.LedgerDamaged, sealing.KeyChanged, SigningFailed) as error:
             raise CommandError(str(error)) from error
@@ -69,6 +74,7 @@ class Command(BaseCommand):
                         log.info("sealer.leads")
                     waiting = False
                     self._seal_all()
+                    self._erase()
                 elif not waiting:
                     waiting = True
                     log.info("sealer.waits", why="another process seals")
@@ -84,7 +90,20 @@ class Command(BaseCommand):
                 )
                 sealing.resign()
             self._stop.wait(max(0.0, max(every, pause) - (time.monotonic() - began)))
+        if self._eraser is not None:
+            self._eraser.join(ERASER_SECONDS)  # what isn't done then, has not happened
         log.info("sealer.stopped")
+
+    def _erase(self) -> None:
+        """Carry out what is due beside the sealing: it reads whole tables, and may wait for others.
+
+        It has a connection of its own, and one runs at a time.
+        """
+        if self._eraser is not None and self._eraser.is_alive():
+            return
+        if erasing.is_due():
+            self._eraser = threading.Thread(target=_carry_out, name="erasing", daemon=True)
+            self._eraser.start()
 
     def _seal_all(self) -> None:
         now = clock.now()
@@ -92,13 +111,19 @@ class Command(BaseCommand):
         _beside(
             "heartbeat", lambda: sealing.beat_heart(made, now=now, every=settings.LEDGER_HEARTBEAT)
         )
-        _beside("erasures", lambda: erasing.carry_out(now=now))
         while True:
             done = sealing.seal(made, self._signer, now=now)
             if done.added:
                 log.debug("ledger.sealed", size=done.size, added=done.added)
             if not done.more or self._stop.is_set():
                 return
+
+
+def _carry_out() -> None:
+    try:
+        _beside("erasures", lambda: erasing.carry_out(now=clock.now()))
+    finally:
+        connection.close()
 
 
 def _beside(what: str, work: Callable[[], object]) -> None:
