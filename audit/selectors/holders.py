@@ -1,10 +1,10 @@
 """Outside holders of checkpoints: who is configured, what they hold, and which are alive.
 
-Asking them is `audit.services`. What an outside holder's row says is believed only after its
-signature was verified again, since rows can be added by whoever has the application's rights.
+Asking them is `audit.services`. What an outside holder's row says counts only after its evidence
+was verified again (`evidence`), and by the time that the database gave it, since rows can be added
+by whoever has the application's rights.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,9 +20,10 @@ from audit.domain import policy as policies
 from audit.domain.lines import Malformed
 from audit.domain.policy import Policy
 from audit.models import Checkpoint, Holding, Log
+from audit.selectors import evidence
 from audit.selectors import log as reads
 
-#: Cosigned sizes that are looked at for one that satisfies the quorum.
+#: Cosigned sizes that are looked at for one that satisfies the quorum; rows, for one that counts.
 LOOK_BACK = 500
 #: A holder is late when it took nothing for so many of its intervals, and there is something new.
 LATE_AFTER_INTERVALS = 2
@@ -95,17 +96,31 @@ def authorities() -> dict[str, str]:
 
 
 def newest(log: Log, *, kind: str, holder: str) -> Holding | None:
-    """Return what was last written down of a holder and this log (one query)."""
-    return _of(log, kind, holder).first()
+    """Return what was last written down of a holder and this log, of what counts."""
+    return _counted(_of(log, kind, holder), judge(log))
 
 
 def newest_taken(log: Log, *, kind: str, holder: str) -> Holding | None:
-    """Return the last checkpoint of this log that a holder took (one query)."""
-    return _of(log, kind, holder).filter(state__in=Holding.TOOK).first()
+    """Return the last checkpoint of this log that a holder took, as its evidence shows."""
+    return _counted(_of(log, kind, holder).filter(state__in=Holding.TOOK), judge(log))
+
+
+def judge(log: Log) -> evidence.Judge:
+    """Return who says which rows of this log count, by today's policy and certificates."""
+    try:
+        keys = {name: it.key for name, it in policy(None).witnesses.items()}
+    except PolicyUnreadable:
+        keys = {}
+    return evidence.Judge(reads.newest_checkpoint(log), keys)
 
 
 def _of(log: Log, kind: str, holder: str) -> QuerySet[Holding]:
     return Holding.objects.filter(log=log, kind=kind, holder=holder).order_by("-id")
+
+
+def _counted(rows: QuerySet[Holding], judge: evidence.Judge) -> Holding | None:
+    """Return the first row that counts; none where too many don't, so that it is asked again."""
+    return next((row for row in rows[:LOOK_BACK] if judge.counts(row)), None)
 
 
 # -- cosigned checkpoints
@@ -132,19 +147,8 @@ def cosigned_note(checkpoint: Checkpoint) -> bytes:
     except PolicyUnreadable:
         return message
     text = note.read(message).text
-    found = [it for line in lines for it in _verified(line, text, keys)]
+    found = [it for line in lines for it in evidence.cosignatures(line, text, keys)]
     return checkpoints.cosigned(message=message, signatures=found)
-
-
-def _verified(
-    line: bytes, text: bytes, keys: list[cosignature.CosignerKey]
-) -> Iterator[note.Signature]:
-    try:
-        signature = note.read_signature(line.decode().removesuffix("\n"))
-        signed = note.verified(note=note.Note(text, (signature,)), keys=keys)
-    except (Malformed, UnicodeDecodeError, note.BadSignature):
-        return
-    yield from (each for _, each in signed)
 
 
 def last_cosigned(log: Log) -> Cosigned | None:
@@ -208,7 +212,7 @@ def _holder(
 ) -> Holder:
     said = newest(log, kind=kind, holder=name)
     taken = newest_taken(log, kind=kind, holder=name)
-    at, size = (taken.occurred_at, taken.size) if taken else (None, None)
+    at, size = (taken.recorded_at, taken.size) if taken else (None, None)
     if said is None:
         state = State.NEVER
     elif said.state == Holding.State.FORK:
@@ -224,8 +228,9 @@ def _holder(
 
 def _mailboxes(log: Log, *, now: datetime) -> Holder:
     """Return all mailboxes as one holder: it lives while one of them does."""
+    last = reads.newest_checkpoint(log)
     rows = list(
-        Holding.objects.filter(log=log, kind=Holding.Kind.MAIL)
+        Holding.objects.filter(log=log, kind=Holding.Kind.MAIL, size__lte=last.size if last else 0)
         .order_by("holder", "-id")
         .distinct("holder")
     )
@@ -244,18 +249,19 @@ def _mailboxes(log: Log, *, now: datetime) -> Holder:
         MAILBOXES,
         Holding.Kind.MAIL,
         state,
-        taken.occurred_at if taken else None,
+        taken.recorded_at if taken else None,
         taken.size if taken else None,
         failed.error if failed is not None and shown else "",
     )
 
 
 def _moment(row: Holding) -> datetime:
-    return row.occurred_at
+    assert row.recorded_at is not None
+    return row.recorded_at
 
 
 def _late(row: Holding, every: timedelta, *, now: datetime) -> bool:
-    return now - row.occurred_at > every * LATE_AFTER_INTERVALS
+    return now - _moment(row) > every * LATE_AFTER_INTERVALS
 
 
 _SHOWN = {

@@ -95,13 +95,15 @@ def failed(
 def due_mail(*, people: Iterable[str], now: datetime) -> list[str]:
     """Return who of `people` (by uid) took no checkpoint for LEDGER_MAIL; none before the first."""
     made = reads.current()
-    if made is None or reads.newest_checkpoint(made) is None:
+    last = reads.newest_checkpoint(made) if made else None
+    if made is None or last is None:
         return []
     recent = Holding.objects.filter(
         log=made,
         kind=Holding.Kind.MAIL,
         state__in=Holding.TOOK,
-        occurred_at__gt=now - settings.LEDGER_MAIL,
+        size__lte=last.size,
+        recorded_at__gt=now - settings.LEDGER_MAIL,
     )
     served = set(recent.values_list("holder", flat=True))
     return [uid for uid in people if uid not in served]

@@ -7,11 +7,9 @@ question, but nobody checks who signed it, and it is written down as unverified.
 
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from django.conf import settings
 from rfc3161_client import (
     HashAlgorithm,
     PKIStatus,
@@ -24,7 +22,7 @@ from rfc3161_client import (
 )
 
 from audit.models import Checkpoint, Holding
-from audit.selectors import holders
+from audit.selectors import evidence, holders
 from audit.selectors import log as reads
 from audit.services import holding, posting
 
@@ -83,15 +81,10 @@ def hold(*, now: datetime) -> list[Holding]:
 
 
 def _roots() -> list[x509.Certificate]:
-    path = settings.LEDGER_TSA_CERTIFICATES
-    if not path:
-        return []
     try:
-        return x509.load_pem_x509_certificates(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        raise _Failed(
-            f"LEDGER_TSA_CERTIFICATES can't be used: {error}", Holding.State.INVALID
-        ) from error
+        return evidence.roots()
+    except evidence.CertificatesUnreadable as error:
+        raise _Failed(str(error), Holding.State.INVALID) from error
 
 
 def _token(

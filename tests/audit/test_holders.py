@@ -527,3 +527,49 @@ def test_a_new_log_begins_without_holders(made: Log, configured: Path) -> None:
     witnessing.hold(now=clock.now())
     seal(new_signer("jit.example.com/ledger-2"))
     assert only().state == State.NEVER
+
+
+# -- rows that the application's role made up
+
+
+def forge(made: Log, **columns: Any) -> None:
+    """Insert a row as the application's role can."""
+    row = {"log": made, "size": 1, "state": "held", "evidence": b"x", "occurred_at": clock.now()}
+    Holding(**row | columns).save()
+
+
+@pytest.mark.parametrize("size", [9_000_000_000_000, 1, None])
+def test_a_row_that_somebody_made_up_silences_no_witness(
+    size: int | None, made: Log, server: outside._Server, configured: Path
+) -> None:
+    forge(made, kind="witness", holder="one", size=size or newest(made).size)
+    assert only().state == State.NEVER
+    assert not holders.any_alive(clock.now())
+    [row] = witnessing.hold(now=clock.now())
+    assert len(server.asked) == 1
+    forge(made, kind="witness", holder="one", size=size or newest(made).size)
+    assert (only().state, only().size) == (State.ALIVE, row.size)
+
+
+def test_a_row_that_somebody_made_up_silences_no_authority(made: Log, tsa: outside._Server) -> None:
+    name = next(iter(holders.authorities()))
+    for state in ("held", "unverified"):
+        forge(made, kind="timestamp", holder=name, size=newest(made).size, state=state)
+    assert only("timestamp").state == State.NEVER
+    assert len(timestamping.hold(now=clock.now())) == 1
+    assert only("timestamp").state == State.ALIVE
+    [real] = Holding.objects.filter(state="held").exclude(evidence=b"x")
+    grown = real.size + 10**6
+    forge(made, kind="timestamp", holder=name, size=grown, evidence=bytes(real.evidence))
+    assert only("timestamp").size == real.size
+
+
+def test_a_row_that_somebody_made_up_stops_no_mail(made: Log, settings: Any) -> None:
+    now = clock.now()
+    forge(made, kind="mail", holder="dora", size=10**12)
+    assert only("mail").state == State.NEVER
+    assert holding.due_mail(people=["dora"], now=now) == ["dora"]
+    forge(made, kind="mail", holder="dora", occurred_at=now + timedelta(days=3000))
+    late = now + settings.LEDGER_MAIL * 1.1
+    assert holding.due_mail(people=["dora"], now=late) == ["dora"]
+    assert [it.state for it in holders.alive(now + settings.LEDGER_MAIL * 3)][-1] == State.LATE
