@@ -10,7 +10,9 @@ from audit.models.append_only import AppendOnly
 class Verification(AppendOnly):
     """One run: who ran it, what it looked at, how it came out, and the first of its problems.
 
-    `root` and `size` are the newest log's; a later run expects to find that tree again.
+    `root` and `size` are the newest log's, and `note` is its checkpoint of that size; a later run
+    expects to find that tree again, if the log's key signed the note. The times are of the process
+    that ran; which run is the newest `recorded_at` says, the database's.
     """
 
     unsealed: ClassVar[str] = "It tells of the log as it was, and is measured by it."
@@ -27,6 +29,7 @@ class Verification(AppendOnly):
     log = models.CharField(max_length=200, help_text="The newest log's origin.")
     size = models.BigIntegerField()
     root = models.BinaryField(max_length=32)
+    note = models.BinaryField(default=bytes, help_text="The checkpoint, signed; empty for none.")
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
     problem_count = models.PositiveIntegerField(default=0)
     problems = models.JSONField(default=list, help_text="The first twenty.")
@@ -34,7 +37,7 @@ class Verification(AppendOnly):
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(fields=["-finished_at", "-id"], name="verification_newest"),
+            models.Index(fields=["-recorded_at", "-id"], name="verification_newest"),
             models.Index(fields=["log", "-size"], name="verification_size"),
         ]
         constraints: ClassVar = [

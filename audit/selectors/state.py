@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from audit.models import Log, Verification
+from audit.selectors import verifications
 
 __all__ = [
     "LeafLine",
@@ -248,5 +249,5 @@ def _said(data: bytes) -> dict[str, Any]:
 
 
 def last_verification() -> Verification | None:
-    """Return the newest recorded run of verification; None before the first."""
-    return Verification.objects.order_by("-finished_at", "-id").first()
+    """Return the newest recorded run of verification that counts; None before the first."""
+    return verifications.newest()

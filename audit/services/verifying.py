@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from audit.domain.note import LogKey
-from audit.models import Log, Verification
+from audit.models import Checkpoint, Log, Verification
 from audit.selectors import clock
 from audit.services.verification import logs, outside, records, snapshot
 from audit.services.verification.findings import Namer, Problem
@@ -212,6 +212,7 @@ def _record(report: Report, *, by: str) -> bool:
     if not allowed:
         return False
     newest = report.logs[-1]
+    signed = Checkpoint.objects.filter(log__origin=newest.origin, size=newest.size).first()
     with transaction.atomic():
         Verification(
             started_at=report.started_at,
@@ -220,6 +221,7 @@ def _record(report: Report, *, by: str) -> bool:
             log=newest.origin,
             size=newest.size,
             root=newest.root,
+            note=bytes(signed.note) if signed else b"",
             outcome=report.outcome,
             problem_count=report.findings.count,
             problems=[

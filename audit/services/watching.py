@@ -9,7 +9,7 @@ import structlog
 from django.db import connection, transaction
 
 from audit.models import Alarm, Verification
-from audit.selectors import holders, staleness
+from audit.selectors import holders, staleness, verifications
 from audit.selectors.holders import State
 
 log = structlog.get_logger(__name__)
@@ -73,7 +73,7 @@ def _trouble(now: datetime) -> dict[Alarm.Kind, str]:
 
 def _damage() -> str:
     """Return what the last verification of the database found wrong; "" for nothing."""
-    last = Verification.objects.order_by("-finished_at", "-id").first()
+    last = verifications.newest()
     if last is None or last.outcome == Verification.Outcome.VERIFIED:
         return ""
     more = last.problem_count - len(last.problems[:SHOWN])

@@ -14,8 +14,8 @@ from approvals.models.request import reference
 from audit.domain import checkpoint
 from audit.domain import note as notes
 from audit.domain.note import LogSigner
-from audit.models import Checkpoint, Leaf, Log
-from audit.selectors import clock
+from audit.models import Checkpoint, Leaf, Log, Verification
+from audit.selectors import clock, verifications
 from audit.services import sealing
 from jitportal.embedded import roles
 from tests.audit.sealer import new_signer, seal, sealer
@@ -186,6 +186,27 @@ def test_an_earlier_verification_that_saw_more_finds_a_cut_end(
     found = first()
     assert found.kind == "cut"
     assert "the verification of" in found.what
+
+
+def test_a_verification_that_somebody_made_up_changes_nothing(ended: AccessRequest) -> None:
+    """The application's role can insert such rows, and copy the note of a smaller tree."""
+    last = Checkpoint.objects.latest("size")
+    now = clock.now()
+    for size, root, note in (
+        (last.size + 50, b"r" * 32, b""),
+        (last.size + 50, b"r" * 32, bytes(last.note)),
+        (last.size + 50, b"r" * 32, b"junk"),
+        (last.size, b"r" * 32, bytes(last.note)),
+    ):
+        Verification(
+            started_at=now, finished_at=now + timedelta(days=900), by="nightly",
+            log=last.log.origin, size=size, root=root, note=note, outcome="verified", entries=1,
+        ).save()  # fmt: skip
+    assert look().ok
+    newest = verifications.newest()
+    assert newest is not None
+    assert (newest.by, newest.size) == ("a test", last.size)
+    assert bytes(newest.note) == bytes(last.note)
 
 
 def test_an_older_backup_that_was_restored_is_found_and_named(

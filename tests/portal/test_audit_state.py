@@ -117,12 +117,15 @@ def test_downloads_and_the_way_to_verify_are_there(client: Client, world: World)
     )
 
 
+@real
 def test_the_last_verification_is_told(client: Client, world: World) -> None:
     assert "has not been compared with its log yet" in _page(client, world.dora)
+    made = seal(new_signer())
+    seen = Checkpoint.objects.latest("size")
     for count in (0, 2):
         Verification(
-            started_at=clock.now(), finished_at=clock.now(), by="nightly", log="x", size=9,
-            root=b"r" * 32, outcome="problems" if count else "verified", problem_count=count,
+            started_at=clock.now(), finished_at=clock.now(), by="nightly", log=made.origin,
+            size=seen.size, root=bytes(seen.root), note=bytes(seen.note), outcome="problems" if count else "verified", problem_count=count,
             problems=[{"sentence": "leaf 3: its hash is another"}] * count, entries=9,
         ).save()  # fmt: skip
         page = _page(client, world.dora)

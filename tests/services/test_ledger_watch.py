@@ -143,13 +143,15 @@ def test_the_alarm_is_told_once_and_so_is_its_end(
 def verified(*problems: str) -> None:
     """Write down how a verification came out, as a run of it does."""
     now = clock.now()
+    seen = Checkpoint.objects.latest("size")
     Verification(
         started_at=now,
         finished_at=now,
         by="nightly",
-        log="a",
-        size=1,
-        root=bytes(32),
+        log=seen.log.origin,
+        size=seen.size,
+        root=bytes(seen.root),
+        note=bytes(seen.note),
         outcome="problems" if problems else "verified",
         problem_count=len(problems),
         problems=[{"sentence": each} for each in problems],
@@ -175,6 +177,11 @@ def test_what_verification_finds_alarms_operators_and_compliance(
         assert part is not None
         assert "leaf 7: changed" in part.get_content()
         assert "And 5 more." in part.get_content()
+        Verification(  # what anybody with the application's role can insert
+            started_at=clock.now(), finished_at=clock.now() + timedelta(days=900), by="nightly",
+            log=made.origin, size=10**12, root=bytes(32), outcome="verified", entries=1,
+        ).save()  # fmt: skip
+        assert ledger_watch.watch(now=clock.now()) == []
         verified()
         ledger_watch.watch(now=clock.now())
         handlers.work("notices", now=clock.now())

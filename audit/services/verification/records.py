@@ -10,7 +10,8 @@ from django.db import connection
 
 from audit.domain import entries
 from audit.domain.lines import Malformed
-from audit.models import Verification
+from audit.domain.note import LogKey
+from audit.selectors import verifications
 from audit.services.verification import form as forms
 from audit.services.verification import kinds, snapshot
 from audit.services.verification.findings import KEPT_MOST, Problem
@@ -105,16 +106,12 @@ def erasures() -> dict[tuple[str, str], dict[str, int]]:
     return found
 
 
-def earlier(known: Mapping[str, object]) -> list[Anchor]:
-    """Return what the largest earlier verification of each log saw, as it was recorded here."""
+def earlier(known: Mapping[str, LogKey]) -> list[Anchor]:
+    """Return what the largest earlier verification of each log saw, as the log's key signed it."""
     found: list[Anchor] = []
-    for origin in known:
-        seen = (
-            Verification.objects.filter(log=origin, outcome=Verification.Outcome.VERIFIED)
-            .order_by("-size")
-            .first()
-        )
+    for origin, key in known.items():
+        seen = verifications.largest(origin, key)
         if seen is not None:
-            source = f"the verification of {seen.finished_at:%Y-%m-%d %H:%M:%S} UTC"
+            source = f"the verification of {seen.recorded_at:%Y-%m-%d %H:%M:%S} UTC"
             found.append(Anchor(origin, seen.size, bytes(seen.root), source))
     return found
