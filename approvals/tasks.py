@@ -15,6 +15,7 @@ from approvals.reports import schedules
 from approvals.selectors import clock, due
 from approvals.services import (
     asked,
+    counting,
     erasure_notices,
     escalation,
     handover,
@@ -219,6 +220,10 @@ def wake(lane: str) -> None:
 
 @shared_task(name="sessions.clear")
 def clear_sessions() -> None:
-    """Remove sign-ins that ran out, and what targets gave for accesses that have ended."""
+    """Remove sign-ins that ran out, and what targets gave for accesses that have ended.
+
+    So goes what is over in the cache, whose keys hold the addresses that people came from.
+    """
     call_command("clearsessions")
     handover.clear()
+    counting.clear(now=clock.now())

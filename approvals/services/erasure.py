@@ -35,6 +35,7 @@ def register() -> None:
             "approvals_erase_person(bigint,text[])",
             "approvals_erase_seen(bigint,text[])",
             "approvals_erase_notices(bigint)",
+            "approvals_erase_keyed(bigint)",
             "approvals_erase_saved(bigint,text[])",
             "approvals_erase_reports(bigint,text[])",
         ],
@@ -187,6 +188,7 @@ def make_neutral(person_id: int) -> None:
             "SELECT approvals_erase_seen(%s, %s::text[])", [person_id, sorted(who.words)]
         )
         cursor.execute("SELECT approvals_erase_notices(%s)", [person_id])
+        cursor.execute("SELECT approvals_erase_keyed(%s)", [person_id])
         cursor.execute(
             "SELECT approvals_erase_saved(%s, %s::text[])", [person_id, sorted(who.words)]
         )
