@@ -16,7 +16,12 @@ LEDGER_SIGN_COMMAND = env.text(
     "Instead of the key: a command that reads a text and writes its Ed25519 signature in base64 "
     "(a KMS, an HSM). Needs LEDGER_VKEY.",
 )
-LEDGER_VKEY = env.text("LEDGER_VKEY", "", "The public key of LEDGER_SIGN_COMMAND, as a vkey.")
+LEDGER_VKEY = env.text(
+    "LEDGER_VKEY",
+    "",
+    "The log's public key, as a vkey: for LEDGER_SIGN_COMMAND, and for workers, whose nightly "
+    "verification then trusts no key of the database's.",
+)
 LEDGER_SEAL = timedelta(
     seconds=env.seconds("LEDGER_SEAL_SECONDS", 1, "How often the sealer signs what is new.")
 )

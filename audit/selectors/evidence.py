@@ -103,13 +103,18 @@ class Judge:
         if row.kind == Holding.Kind.MAIL:
             return True
         message = self._note(row.size)
-        if message is None:
-            return False
+        return message is not None and self.shows(row, message)
+
+    def shows(self, row: Holding, message: bytes) -> bool:
+        """Return whether a row's evidence is of this note, and by whom the row names."""
         if row.kind == Holding.Kind.TIMESTAMP:
             verified = timestamped(bytes(row.evidence), message, self._roots)
             return verified and (bool(self._roots) or row.state == Holding.State.UNVERIFIED)
         key = self._keys.get(row.holder)
-        text = note.read(message).text
+        try:
+            text = note.read(message).text
+        except Malformed:
+            return False
         return key is not None and any(cosignatures(bytes(row.evidence), text, [key]))
 
     def _note(self, size: int) -> bytes | None:

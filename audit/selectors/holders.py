@@ -28,6 +28,8 @@ LOOK_BACK = 500
 #: A holder is late when it took nothing for so many of its intervals, and there is something new.
 LATE_AFTER_INTERVALS = 2
 MAILBOXES = "Mail to compliance"
+#: Where a row's detail keeps the note that its evidence is of.
+NOTE = "note"
 
 
 class PolicyUnreadable(Exception):
@@ -177,6 +179,37 @@ def last_cosigned(log: Log) -> Cosigned | None:
             continue
         return Cosigned(checkpoint, message)
     return None
+
+
+# -- what holders vouch for
+
+
+def vouched(log: Log, key: note.LogKey) -> list[tuple[str, bytes]]:
+    """Return the newest note that each holder vouches for by its own evidence, and its name.
+
+    The note is the one that the row kept, whatever checkpoints the database has now.
+    """
+    found: list[tuple[str, bytes]] = []
+    try:
+        names = [(Holding.Kind.WITNESS, name) for name in policy(None).witnesses]
+    except PolicyUnreadable:
+        names = []
+    names += [(Holding.Kind.TIMESTAMP, name) for name in authorities()]
+    says = judge(log)
+    for kind, name in names:
+        for row in _of(log, kind, name).filter(state=Holding.State.HELD)[:LOOK_BACK]:
+            message = str(row.detail.get(NOTE, "")).encode()
+            if _is_signed(message, key, row.size) and says.shows(row, message):
+                found.append((name, message))
+                break
+    return found
+
+
+def _is_signed(message: bytes, key: note.LogKey, size: int) -> bool:
+    try:
+        return checkpoints.open_verified(message=message, log=key).size == size
+    except (Malformed, note.BadSignature, note.Untrusted):
+        return False
 
 
 # -- who is alive

@@ -30,8 +30,13 @@ def took(
     now: datetime,
     state: Holding.State = Holding.State.HELD,
 ) -> Holding:
-    """Write down that a holder took a checkpoint, and log when it had failed before."""
+    """Write down that a holder took a checkpoint, and log when it had failed before.
+
+    The note stays beside evidence that is signed: nobody can say later that it was of another one.
+    """
     assert state in Holding.TOOK
+    if kind != Holding.Kind.MAIL:
+        detail = detail | {holders.NOTE: bytes(checkpoint.note).decode()}
     before = holders.newest(checkpoint.log, kind=kind, holder=holder)
     row = Holding(
         log=checkpoint.log,

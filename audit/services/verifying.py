@@ -20,7 +20,7 @@ from django.db import connection, transaction
 
 from audit.domain.note import LogKey
 from audit.models import Checkpoint, Log, Verification
-from audit.selectors import clock
+from audit.selectors import clock, holders
 from audit.services.verification import logs, outside, records, snapshot
 from audit.services.verification.findings import Namer, Problem
 from audit.services.verification.logs import Progress
@@ -69,6 +69,7 @@ def run(
     by: str,
     vkeys: Sequence[str] = (),
     checkpoints: Sequence[Path] = (),
+    vouched: bool = False,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> Report:
@@ -76,14 +77,17 @@ def run(
 
     `vkeys` are keys of logs that the caller trusts; other logs are held to the key that the
     database itself names, and the report says so. `checkpoints` are files of earlier ones, held
-    outside. `jobs` is the number of processes. Raises: Unusable where nothing can be looked at;
-    DatabaseError.
+    outside; with `vouched`, what witnesses and timestamp authorities signed is taken as held too,
+    which whoever removed their rows has taken away. `jobs` is the number of processes. Raises:
+    Unusable where nothing can be looked at; DatabaseError.
     """
     assert not connection.in_atomic_block, "the snapshot is taken by the first statement"
     keys = outside.keys(vkeys)
     given = [outside.read(path) for path in checkpoints]
     report = Report(started_at=clock.now(), namer=_name)
     with snapshot.unswept(), snapshot.taken() as now:
+        if vouched:
+            given += _vouched(keys)
         _look(report, keys, given, jobs=jobs, progress=progress, now=now)
     report.finished_at = clock.now()
     report.recorded = _record(report, by=by)
@@ -95,6 +99,16 @@ def run(
         by=by,
     )
     return report
+
+
+def _vouched(keys: dict[str, LogKey]) -> list[Given]:
+    """Return the newest checkpoints of each log that its outside holders have signed."""
+    found = []
+    for held in Log.objects.order_by("id"):
+        key = keys.get(held.origin) or outside.keys([held.vkey]).get(held.origin)
+        for name, message in holders.vouched(held, key) if key else ():
+            found.append(outside.parsed(f"the checkpoint that {name} signed", message))
+    return found
 
 
 def _look(

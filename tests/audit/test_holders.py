@@ -19,10 +19,11 @@ from audit.models import Checkpoint, Holding, Log, MutationBlocked
 from audit.selectors import clock, holders
 from audit.selectors import log as reads
 from audit.selectors.holders import State
-from audit.services import exporting, holding, posting, timestamping, witnessing
+from audit.services import exporting, holding, posting, timestamping, verifying, witnessing
 from tests.audit import outside
 from tests.audit.outside import Authority, Reply, Witness, serving
 from tests.audit.sealer import new_signer, seal
+from tests.audit.tampering import superuser
 from tests.conftest import as_role
 from tests.world import World
 
@@ -573,3 +574,33 @@ def test_a_row_that_somebody_made_up_stops_no_mail(made: Log, settings: Any) -> 
     late = now + settings.LEDGER_MAIL * 1.1
     assert holding.due_mail(people=["dora"], now=late) == ["dora"]
     assert [it.state for it in holders.alive(now + settings.LEDGER_MAIL * 3)][-1] == State.LATE
+
+
+def test_what_a_witness_signed_finds_a_history_that_was_cut(
+    made: Log, configured: Path, world: World, signer: LogSigner
+) -> None:
+    """The checkpoints are gone with the end; the witness's row has kept the one that it signed."""
+    size = newest(made).size
+    grow(world, signer)
+    [row] = witnessing.hold(now=clock.now())
+    assert verifying.run(by="a test", vkeys=[signer.key.vkey], vouched=True).ok
+    with superuser() as raw:
+        raw.execute("DELETE FROM audit_verification")
+        raw.execute("DELETE FROM audit_checkpoint WHERE size > %s", [size])
+        raw.execute("DELETE FROM audit_leaf WHERE index >= %s", [size])
+    found = verifying.run(by="a test", vkeys=[signer.key.vkey], vouched=True).problems
+    assert any(each.kind == "cut" and "that one signed" in each.what for each in found)
+    assert row.size > size
+
+
+def test_what_somebody_had_timestamped_is_no_checkpoint(
+    made: Log, tsa: outside._Server, signer: LogSigner
+) -> None:
+    """An authority signs whatever it is given: the note must be one that the log's key signed."""
+    [row] = timestamping.hold(now=clock.now())
+    detail = row.detail | {"note": row.detail["note"].replace(made.origin, "x.example.com/l")}
+    forge(made, kind="timestamp", holder=row.holder, size=row.size, detail=detail,
+          evidence=bytes(row.evidence))  # fmt: skip
+    [(name, note_held)] = holders.vouched(made, signer.key)
+    assert (name, note_held) == (row.holder, bytes(newest(made).note))
+    assert verifying.run(by="a test", vouched=True).ok

@@ -37,13 +37,16 @@ class Given:
 def read(path: Path) -> Given:
     """Return a checkpoint from a file. Raises: Unusable."""
     try:
-        message = path.read_bytes()
-        said, _ = checkpoint.read(message)
+        return parsed(f"the checkpoint in {path.name}", path.read_bytes())
     except OSError as error:
         raise Unusable(f"{path} can't be read: {error.strerror}.") from error
     except Malformed as error:
         raise Unusable(f"{path} is not a checkpoint: {error}.") from error
-    return Given(f"the checkpoint in {path.name}", message, said)
+
+
+def parsed(source: str, message: bytes) -> Given:
+    """Return a checkpoint's note, of which nothing is verified yet. Raises: Malformed."""
+    return Given(source, message, checkpoint.read(message)[0])
 
 
 def keys(vkeys: Sequence[str]) -> dict[str, LogKey]:
