@@ -4,6 +4,7 @@ A mailbox that a database administrator does not own is a holder: what was cut f
 changed in it, does not agree with the mails. Each accepted mail is written down as a `Holding`.
 """
 
+import re
 from datetime import datetime
 from functools import partial
 
@@ -103,7 +104,7 @@ def send(item: OutboxItem, now: datetime) -> None:
         )
     except notifications.DeliveryFailed as error:
         # The row stays for ever, so it must not say the address, which may have to be erased.
-        told = str(error).replace(person.email, "the address")
+        told = re.sub(re.escape(person.email), "the address", str(error), flags=re.IGNORECASE)
         holding.not_mailed(checkpoint=checkpoint, person=str(person.uid), error=told, now=now)
         raise
 
