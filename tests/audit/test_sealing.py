@@ -15,6 +15,7 @@ from audit.selectors import log as reads
 from audit.services import sealing
 from jitportal.embedded import roles
 from tests.audit.sealer import lead, new_signer, seal, sealer
+from tests.audit.tampering import superuser
 from tests.conftest import as_role
 from tests.world import World
 
@@ -114,3 +115,28 @@ def test_nothing_is_signed_on_top_of_a_damaged_tree(world: World) -> None:
     world.ask()
     with pytest.raises(sealing.LedgerDamaged):
         seal(signer)
+
+
+def test_what_stands_below_the_horizon_is_found_once_a_day(world: World) -> None:
+    """No transaction leaves such an entry; the daily look at everything needs no reason."""
+    signer = new_signer()
+    made = seal(signer)
+    said = entries.Entry(
+        model="load", id="late", rev=1, prev="", op="load", actor=entries.SYSTEM,
+        at=entries.stamp(clock.now()),
+    ).encode()  # fmt: skip
+    with superuser() as raw:
+        raw.execute(
+            "INSERT INTO audit_entry (model, object_id, data, xid, recorded_at)"
+            " VALUES ('load', 'late', %s, '3', now())",
+            [said],
+        )
+    world.ask()
+    seal(signer)
+    assert not Leaf.objects.filter(entry__object_id="late").exists()
+    with sealer():
+        lead()
+        tomorrow = clock.now() + sealing.LOOK_AT_ALL_EVERY
+        assert sealing.seal(made, signer, now=tomorrow).added == 1
+    assert Leaf.objects.filter(entry__object_id="late").exists()
+    assert Checkpoint.objects.latest("size").looked_at_all

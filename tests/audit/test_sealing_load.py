@@ -6,6 +6,7 @@ import base64
 import os
 import secrets
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -86,6 +87,8 @@ def test_writers_that_pause_and_roll_back_lose_nothing(tmp_path: Path) -> None:
         found = sealing_load.findings(admin)
     assert written > 200
     assert len(found.delays) == written
+    # Loose, for slow machines; whoever waits for the idle transaction's end seals nothing before.
+    assert statistics.median(found.delays) < 10
     assert not found.problems
     assert not found.unsealed
     logs = [(tmp_path / name).read_text() for name in ("one", "two")]
