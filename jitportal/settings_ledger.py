@@ -59,6 +59,12 @@ LEDGER_MAIL = timedelta(
         "LEDGER_MAIL_SECONDS", 86400, "How often auditors are mailed the newest checkpoint."
     )
 )
+LEDGER_MAIL_TO = env.words(
+    "LEDGER_MAIL_TO",
+    [],
+    "Outside auditors' mail addresses: each gets the newest checkpoint too, and is a holder of its "
+    "own.",
+)
 LEDGER_TSA_URLS = env.words(
     "LEDGER_TSA_URLS", [], "RFC 3161 timestamp authorities that are shown each checkpoint's hash."
 )

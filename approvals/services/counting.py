@@ -11,7 +11,7 @@ def clear(*, now: datetime) -> int:
 
     The cache itself only removes such rows when it is full, and their keys are IP addresses.
     """
-    table = connection.ops.quote_name(settings.CACHES["default"]["LOCATION"])
+    table = connection.ops.quote_name(str(settings.CACHES["default"]["LOCATION"]))
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {table} WHERE expires < %s", [now])  # noqa: S608
         return int(cursor.rowcount)

@@ -243,7 +243,8 @@ def deliver(
     the person chose about its kind: now, after quiet hours, in the digest or not at all; what no
     server takes for days is given up. With `only_after` it goes only by channels by which the
     notice of that key went. `also` is called with the Message-ID in the transaction that records a
-    mail. Raises: DeliveryFailed, to be tried again later.
+    mail. For an unsaved person, who is only an address, that is all that is recorded.
+    Raises: DeliveryFailed, to be tried again later.
     """
     assert recording.no_transaction(), "a transaction is open, and the network must not hold one"
     went, comes = False, None
@@ -372,6 +373,9 @@ def _record(
     now: datetime,
     also: Callable[[], object],
 ) -> None:
+    if person.pk is None:
+        also()
+        return
     row = Notice(
         request_id=notice.request_id,
         kind=notice.kind,

@@ -8,6 +8,7 @@ by whoever has the application's rights.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +29,8 @@ LOOK_BACK = 500
 #: A holder is late when it took nothing for so many of its intervals, and there is something new.
 LATE_AFTER_INTERVALS = 2
 MAILBOXES = "Mail to compliance"
+#: How the names of outside auditors begin, in rows.
+AUDITOR = "auditor-"
 #: Where a row's detail keeps the note that its evidence is of.
 NOTE = "note"
 
@@ -95,6 +98,17 @@ def authorities() -> dict[str, str]:
         name = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
         found.setdefault(name.rstrip("/") or url, url)
     return found
+
+
+def auditors() -> dict[str, str]:
+    """Return the outside auditors' addresses by what rows call them, which does not say these.
+
+    Rows stay for ever, and an address may have to be erased.
+    """
+    return {
+        AUDITOR + sha256(address.lower().encode()).hexdigest()[:16]: address
+        for address in settings.LEDGER_MAIL_TO
+    }
 
 
 def newest(log: Log, *, kind: str, holder: str) -> Holding | None:
@@ -230,9 +244,11 @@ def alive(now: datetime) -> list[Holder]:
     names += [(Holding.Kind.TIMESTAMP, name) for name in authorities()]
     if log is None:
         silent = [Holder(name, kind, State.NEVER) for kind, name in names]
-        return [*broken, *silent, Holder(MAILBOXES, Holding.Kind.MAIL, State.NEVER)]
+        boxes = [MAILBOXES, *auditors().values()]
+        return [*broken, *silent, *(Holder(n, Holding.Kind.MAIL, State.NEVER) for n in boxes)]
     asked = [_holder(log, last, kind, name, now=now) for kind, name in names]
-    return [*broken, *asked, _mailboxes(log, now=now)]
+    outside = [_auditor(log, name, address, now=now) for name, address in auditors().items()]
+    return [*broken, *asked, _mailboxes(log, now=now), *outside]
 
 
 def any_alive(now: datetime) -> bool:
@@ -259,11 +275,28 @@ def _holder(
     return Holder(name, kind, state, at, size, said.error if said else "")
 
 
+def _auditor(log: Log, name: str, address: str, *, now: datetime) -> Holder:
+    """Return an outside auditor's mailbox, by the address that it is configured with."""
+    said = newest(log, kind=Holding.Kind.MAIL, holder=name)
+    taken = newest_taken(log, kind=Holding.Kind.MAIL, holder=name)
+    if said is None:
+        return Holder(address, Holding.Kind.MAIL, State.NEVER)
+    if said.state not in Holding.TOOK:
+        state = State.FAILING
+    elif _late(said, settings.LEDGER_MAIL, now=now):
+        state = State.LATE
+    else:
+        state = _SHOWN[Holding.State(said.state)]
+    at, size = (taken.recorded_at, taken.size) if taken else (None, None)
+    return Holder(address, Holding.Kind.MAIL, state, at, size, said.error)
+
+
 def _mailboxes(log: Log, *, now: datetime) -> Holder:
     """Return all mailboxes as one holder: it lives while one of them does."""
     last = reads.newest_checkpoint(log)
     rows = list(
         Holding.objects.filter(log=log, kind=Holding.Kind.MAIL, size__lte=last.size if last else 0)
+        .exclude(holder__startswith=AUDITOR)
         .order_by("holder", "-id")
         .distinct("holder")
     )

@@ -202,3 +202,26 @@ def test_no_mail_is_sent_inside_a_transaction(made: Log) -> None:
     item = OutboxItem.objects.get(topic="ledger.mail")
     with transaction.atomic(), pytest.raises(AssertionError, match="transaction"):
         ledger_mail.send(item, clock.now())
+
+
+def test_outside_auditors_are_mailed_and_are_holders_of_their_own(
+    made: Log, world: World, settings: Any
+) -> None:
+    settings.LEDGER_MAIL_TO = ["Auditor@firm.example", "Two@firm.example"]
+    with mail_server(settings) as server:
+        server.refused.add("Two@firm.example")
+        assert [ledger_mail.put_due(now=clock.now()) for _ in range(2)] == [3, 0]
+        handlers.work("notices")
+        assert {str(mail["To"]) for mail in server.mails} == {
+            "dora@example.com", "Auditor@firm.example",
+        }  # fmt: skip
+        [mail] = [each for each in server.mails if "firm" in str(each["To"])]
+    part = mail.get_body(("plain",))
+    assert part is not None
+    assert "outside auditor" in " ".join(part.get_content().split())
+    found = {it.name: it.state for it in holders.alive(clock.now()) if it.kind == "mail"}
+    assert found["Auditor@firm.example"] == found[holders.MAILBOXES] == State.ALIVE
+    assert found["Two@firm.example"] == State.FAILING
+    rows = str(list(Holding.objects.values_list("holder", "error", "detail")))
+    assert "firm.example" not in rows.lower()
+    assert ledger_mail.put_due(now=clock.now()) == 0

@@ -23,6 +23,14 @@ class CheckpointCase:
     note: str
     file: str
     cosigners: int
+    is_outside: bool = False
+
+    @property
+    def why(self) -> str:
+        """Return why the reader gets it."""
+        if self.is_outside:
+            return "You get this because this address is configured as an outside auditor's."
+        return "You get this because you are a compliance admin of this portal."
 
 
 def checkpoint(case: CheckpointCase) -> Letter:
@@ -50,9 +58,9 @@ def checkpoint(case: CheckpointCase) -> Letter:
             "unchanged. If it fails, the history was changed after this mail.",
         ),
         silence="Each such mail is worth keeping; the newest one vouches for the most.",
-        why="You get this because you are a compliance admin of this portal.",
-        action="Open the ledger's page",
-        url=f"{settings.PORTAL_URL}/audit/",
+        why=case.why,
+        action="See the newest checkpoint" if case.is_outside else "Open the ledger's page",
+        url=f"{settings.PORTAL_URL}/{'ledger/checkpoint' if case.is_outside else 'audit/'}",
     )
 
 
