@@ -42,7 +42,7 @@ def page(
     """Make a view a page of the portal: signed in, of these methods only, never cached.
 
     Others are sent to sign in. A refusal that the view lets through becomes a page with its
-    message and status; what is none of the person's business is the 404 page. To htmx either is
+    message and status; what the person may not see is the 404 page. To htmx either is
     a message on the page that it has, and every refusal that is a part of a page is marked as
     one (PART): nothing else with a status of 4xx is put into it.
     """
@@ -63,7 +63,9 @@ def page(
             except (NotFound, Http404) as refusal:
                 if not wants_fragment(asked):
                     raise Http404(str(refusal)) from refusal
-                response = _told(asked, "There is nothing here that you may see.", status=404)
+                response = _told(
+                    asked, "Not found. It may not exist, or you may not have access.", status=404
+                )
             except Refusal as refusal:
                 if wants_fragment(asked):
                     response = _told(asked, refusal.message, status=refusal.status)

@@ -13,24 +13,24 @@ from approvals.models import AccessRequest, GrantEvent, Notice, RequestHandover,
 from audit.selectors.erasures import ERASED
 
 _NOTICES = {
-    "approval_needed": "asked to decide",
-    "reminder": "reminded to decide",
-    "escalated": "asked, because a level stayed silent",
-    "question": "told what an approver asks",
-    "answer": "told what was answered",
-    "moved_on": "told that it moved on",
-    "decided": "told the outcome",
-    "settled": "told that it is settled",
-    "level_done": "told that others decided",
-    "active": "told how to connect",
-    "ends_soon": "warned that it ends soon",
-    "ended": "told that the access is gone",
-    "failed": "told that it could not be made",
-    "stuck": "alarmed that the removal is stuck",
-    "leftover": "alarmed that the target holds it after its end",
-    "missing": "alarmed that the target lacks it",
+    "approval_needed": "please decide",
+    "reminder": "a reminder to decide",
+    "escalated": "please decide, because a level stayed silent",
+    "question": "what an approver asks",
+    "answer": "what was answered",
+    "moved_on": "it moved on",
+    "decided": "the outcome",
+    "settled": "it is settled",
+    "level_done": "others decided",
+    "active": "how to connect",
+    "ends_soon": "it ends soon",
+    "ended": "the access is gone",
+    "failed": "it could not be made",
+    "stuck": "the removal is stuck",
+    "leftover": "the target holds it after its end",
+    "missing": "the target lacks it",
 }
-_CHANNELS = {"email": "e-mail", "portal": "the portal"}
+_CHANNELS = {"email": "E-mailed to", "portal": "Shown in the portal to"}
 _FAILED = {
     GrantEvent.Kind.GRANT_FAILED: "Making the access failed",
     GrantEvent.Kind.REMOVE_FAILED: "Removing the access failed",
@@ -137,13 +137,12 @@ def _notice_line(run: Sequence[Notice]) -> Line:
     last = run[-1]
     names = tuple(dict.fromkeys(notice.recipient_name for notice in run))
     who = names[0] if len(names) == 1 else f"{len(names)} people"
-    channel = _CHANNELS.get(last.channel, last.channel)
+    sent = _CHANNELS.get(last.channel, f"Sent by {last.channel} to")
     times = f", {len(run)} times" if len(names) == 1 and len(run) > 1 else ""
     return Line(
         at=last.occurred_at,
         order=(last.occurred_at, 2, last.pk),
-        text=f"{who} {_NOTICES.get(last.kind, 'told: ' + last.subject_line)}{times}",
-        note=f"by {channel}",
+        text=f"{sent} {who}{times}: {_NOTICES.get(last.kind, last.subject_line)}",
         minor=True,
         people=names if len(names) > 1 else (),
     )

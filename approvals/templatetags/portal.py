@@ -61,11 +61,12 @@ def duration(value: timedelta | float | None) -> str:
 
 
 @register.filter
-def usually(seconds: float | None) -> str:
-    """Return how long it usually takes, not more exactly than it is worth."""
+def usually(seconds: float | None, doing: str = "") -> str:
+    """Return how long it usually takes, or is held, not more exactly than it is worth."""
     if seconds is None:
         return ""
-    return f"usually {words(seconds // 60 * 60)}" if seconds >= 60 else "usually under a minute"
+    length = words(seconds // 60 * 60) if seconds >= 60 else "under a minute"
+    return f"usually {doing}{length}"
 
 
 @register.filter

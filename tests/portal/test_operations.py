@@ -36,7 +36,7 @@ def test_it_names_who_lives_and_who_was_never_seen(world: World, client: Client)
     everything_lives(but="notices")
     client.force_login(world.admin)
     page = text(client)
-    assert page.count(">Lives<") == 3
+    assert page.count(">Running<") == 3
     assert page.count(">Never seen<") == 1
     assert "host-1:7" in page
     assert "Nothing fails." in page
