@@ -240,6 +240,15 @@ ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_ADAPTER = "approvals.portal.accounts.PortalAccountAdapter"
+ACCOUNT_FORMS = {
+    "login": "approvals.portal.account_forms.Login",
+    "change_password": "approvals.portal.account_forms.ChangePassword",
+    "set_password": "approvals.portal.account_forms.SetPassword",
+    "reset_password": "approvals.portal.account_forms.ResetPassword",
+    "reset_password_from_key": "approvals.portal.account_forms.ResetPasswordKey",
+    "reauthenticate": "approvals.portal.account_forms.Reauthenticate",
+}
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_PREVENT_ENUMERATION = True

@@ -3,6 +3,8 @@
 Names of people, groups and resources are looked up for a whole page at once.
 """
 
+import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,8 @@ from approvals.models import (
     Resource,
     User,
 )
+from approvals.models.request import reference
+from approvals.selectors import policy_changes
 from approvals.selectors.sentences import Sentence
 
 #: What the words of a page call each kind of configuration.
@@ -41,6 +45,7 @@ _UNTOLD = {
 _PEOPLE = "recipients"
 _VALUE_MOST = 60
 _CHANGES_MOST = 6
+_OF_REQUEST = re.compile(r"\brequest ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Change:
     sentence: Sentence
     on: str
     object_id: int
+    #: The request that a grant made it for.
+    granted_by: uuid.UUID | None = None
 
 
 def told(wanted: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], Change]:
@@ -66,6 +73,7 @@ def told(wanted: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], Change]:
             sentence=_sentence(name, row, before.get(row.history_id), names),
             on=_title(name, row, names),
             object_id=row.id,
+            granted_by=getattr(row, "granted_by", None),
         )
         for name, (rows, before) in loaded.items()
         for row in rows
@@ -123,7 +131,7 @@ def _sentence(
     name: str, row: Any, before: Any | None, names: dict[tuple[Any, int | None], str]
 ) -> Sentence:
     headline = f"{NOUNS[name]} “{_title(name, row, names)}”"
-    reason = f"“{row.history_change_reason}”" if row.history_change_reason else ""
+    reason = f"“{_shortened(row.history_change_reason)}”" if row.history_change_reason else ""
     if row.history_type == "-":
         return Sentence(headline, "was removed", reason)
     if row.history_type == "+" or before is None:
@@ -153,7 +161,7 @@ def _changes(before: Any, after: Any, names: dict[tuple[Any, int | None], str]) 
         if column == _PEOPLE:
             old, new = (_listed(each, names) for each in (old, new))
         if isinstance(old, dict | list) and isinstance(new, dict | list):
-            yield from _within(label, old, new)
+            yield from _within(label, old, new, is_policy=column == "document")
         else:
             yield f"{label} {_value(old)} → {_value(new)}"
 
@@ -162,17 +170,18 @@ def _listed(ids: Iterable[int], names: Mapping[tuple[Any, int | None], str]) -> 
     return ", ".join(names.get((User, pk), "?") for pk in ids)
 
 
-def _within(path: str, old: Any, new: Any) -> Iterator[str]:
-    """Yield the differing leaves of two documents, each with its path."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from _within(f"{path}.{key}", old.get(key), new.get(key))
-    elif isinstance(old, list) and isinstance(new, list):
-        for index in range(max(len(old), len(new))):
-            pair = (items[index] if index < len(items) else None for items in (old, new))
-            yield from _within(f"{path}[{index}]", *pair)
-    elif old != new:
-        yield f"{path} {_value(old)} → {_value(new)}"
+def _within(label: str, old: Any, new: Any, *, is_policy: bool) -> Iterator[str]:
+    """Yield what differs in two documents: in words where there are any, else with its path."""
+    for leaf in policy_changes.leaves(old, new):
+        path, *values = leaf
+        told = policy_changes.said(old, new, leaf, _value) if is_policy else None
+        before, after = map(_value, values)
+        yield told or f"{policy_changes.path_words(label, path)} {before} → {after}"
+
+
+def _shortened(reason: str) -> str:
+    """Return a reason with the short names of requests instead of their ids."""
+    return _OF_REQUEST.sub(lambda found: f"request {reference(uuid.UUID(found[1]))}", reason)
 
 
 def _value(value: Any) -> str:

@@ -71,6 +71,7 @@ class Entry:
     campaign_id: uuid.UUID | None = None
     kind: str = ""
     object_id: int | None = None
+    granted_by: uuid.UUID | None = None
 
     @property
     def is_record(self) -> bool:
@@ -81,6 +82,11 @@ class Entry:
     def reference(self) -> str:
         """Return the request's short name, or nothing where it is none."""
         return reference(self.request_id) if self.request_id else ""
+
+    @property
+    def granted_by_reference(self) -> str:
+        """Return the short name of the request that a grant made it for, or nothing."""
+        return reference(self.granted_by) if self.granted_by else ""
 
 
 class Page(NamedTuple):
@@ -385,4 +391,5 @@ def _of_change(key: Position, name: str, change: changes.Change) -> Entry:
         position=key,
         kind=name,
         object_id=change.object_id,
+        granted_by=change.granted_by,
     )

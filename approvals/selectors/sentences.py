@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 
+from approvals.domain import agents
 from approvals.domain.durations import words
 from approvals.models import (
     AccessRequest,
@@ -34,11 +35,13 @@ END_REASONS = {
 
 
 class Sentence(NamedTuple):
-    """What happened: the `headline` that is set off, the `rest` of it, and a `detail` below."""
+    """What happened: the `headline` that is set off, the `rest` of it, a `detail` below."""
 
     headline: str
     rest: str = ""
     detail: str = ""
+    #: What the detail says in short, whole.
+    raw: str = ""
 
     def __str__(self) -> str:
         return f"{self.headline} {self.rest}".strip()
@@ -159,7 +162,8 @@ def signed_in(row: SignIn) -> Sentence:
     return Sentence(
         row.get_what_display(),
         unknown or (f"by {row.method}" if row.method else ""),
-        _joined(row.address, row.agent),
+        _joined(agents.words(row.agent), row.address),
+        row.agent,
     )
 
 

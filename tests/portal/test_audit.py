@@ -213,7 +213,7 @@ def test_a_policy_change_says_what_changed(world: World) -> None:
     policy.save()
     entry = find(kind="configuration")[0]
     assert words(entry) == (
-        "Admin: Policy “orders-owner” 1 → 2 · document.rules[0].levels[0].quorum 2 → 1"
+        "Admin: Policy “orders-owner” 1 → 2 · Level 1 Data owners: approvals needed 2 → 1"
         " · “Dan is away” · policy"
     )
 
@@ -312,3 +312,16 @@ def test_a_reference_is_found_by_its_index(world: World) -> None:
             " WHERE revision = 1 AND RIGHT(request_id::text, 10) = 'x'"
         )
         assert "request_reference" in "\n".join(row[0] for row in cursor.fetchall())
+
+
+def test_a_membership_of_a_grant_names_its_request(client: Client, world: World) -> None:
+    record = world.ask()
+    membership = Membership(
+        person=world.alice, group=Group.objects.get(name="data"), granted_by=record.request_id
+    )
+    membership._change_reason = f"granted by request {record.request_id}"  # type: ignore[attr-defined]
+    membership.save()
+    text = page(client, world.dora, kind="configuration")
+    assert f"“granted by request {record.reference}”" in text
+    link = reverse("request", args=[record.request_id])
+    assert f'<a class="mono" href="{link}">{record.reference}</a>' in text

@@ -227,7 +227,7 @@ def test_sign_ins_and_failures_are_found(client: Client, world: World) -> None:
     assert [(row.who, str(row.sentence)) for row in rows] == [
         ("somebody", "Failed to sign in with a login that nobody has"), ("Alice", "Signed in"),
     ]  # fmt: skip
-    assert "203.0.113.9 · curl/8" in rows[0].sentence.detail
+    assert "curl · 203.0.113.9" in rows[0].sentence.detail
     assert [row.who for row in _find("alice", "signins")] == ["Alice"]
     assert [row.who for row in _find("203.0.113.9")] == ["somebody"]
     made = SignIn.objects.get(person=world.alice)
@@ -235,6 +235,16 @@ def test_sign_ins_and_failures_are_found(client: Client, world: World) -> None:
     page = _page(client, world.admin, kind="signins")
     assert reverse("admin:approvals_signin_change", args=[made.pk]) in page
     assert client.get(reverse("admin:approvals_signin_change", args=[made.pk])).status_code == 200
+
+
+def test_a_sign_in_says_its_browser_and_keeps_what_it_sent(client: Client, world: World) -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/141.0 Safari/537.36"
+    signins.record(
+        what=SignIn.What.SIGNED_IN, person=world.alice, method="password", address="127.0.0.1",
+        agent=agent, now=clock.now(),
+    )  # fmt: skip
+    said = f'<bdi title="{agent}">Chrome on Linux · 127.0.0.1</bdi>'
+    assert said in _page(client, world.dora, kind="signins")
 
 
 def test_downloads_are_found(client: Client, world: World) -> None:

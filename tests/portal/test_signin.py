@@ -152,6 +152,31 @@ def test_a_forgotten_password_is_replaced_by_mail(client: Client, known: World) 
     assert "This link is used up" in Client().get(link[1], follow=True).content.decode()
 
 
+def test_mails_of_sign_in_look_like_ours_and_invite_nobody(client: Client, known: World) -> None:
+    said = {
+        "alice@example.com": ("Choose a new password for jitportal", "Your sign-in name is"),
+        "nobody@example.com": ("No account at jitportal has this address", "nobody@example.com"),
+    }
+    for address in said:
+        client.post("/accounts/password/reset/", {"email": address})
+    assert [letter.to for letter in mail.outbox] == [[address] for address in said]
+    for letter in mail.outbox:
+        subject, words = said[letter.to[0]]
+        assert letter.subject == subject
+        assert isinstance(letter, mail.EmailMultiAlternatives)
+        (html,) = (str(form[0]) for form in letter.alternatives)
+        assert 'class="card"' in html
+        assert f"<title>{subject}</title>" in html
+        for text in (str(letter.body), html):
+            assert words in text
+            assert "jitportal" in text
+            assert "signup" not in text
+            assert "Thank you" not in text
+    link = re.search(r"https?://\S+/key/\S+", str(mail.outbox[0].body))
+    assert link is not None
+    assert f'href="{link[0]}"' in str(mail.outbox[0].alternatives[0][0])  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     "path",
     [
