@@ -21,7 +21,7 @@ class ApprovalsConfig(AppConfig):
     """The portal's main application."""
 
     name = "approvals"
-    verbose_name = "Approvals"
+    verbose_name = "Configuration"
 
     def ready(self) -> None:
         """Register checks, sign-in records, memberships, erasures, and what verification asks."""

@@ -28,6 +28,7 @@ from approvals.services import (
     reviews,
 )
 from approvals.services.singly import alone as _alone
+from audit.selectors import state as ledger_state
 from audit.services import timestamping, verifying, witnessing
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ PACE_SECONDS = 0.015
 _ENDS_LOCK = 0x6A69_7465
 _DUE_LOCK = 0x6A69_7464
 _HOLD_LOCK = 0x6A69_7468
+_VERIFY_LOCK = 0x6A69_7476
 #: Seconds for which a request that can't be evaluated is left alone before it is tried again.
 PAUSE_SECONDS = 60.0
 
@@ -195,8 +197,23 @@ def ledger_verify() -> None:
     It is held to what this process was told from outside the database: the key, if it has one, and
     what witnesses and timestamp authorities signed.
     """
+    _verify(by="nightly")
+
+
+@shared_task(name="ledger.verify_missed", acks_late=False)
+def ledger_verify_missed() -> None:
+    """Verify as in the night where no night has: after the first seal, or after days switched off.
+
+    So that nobody has to wait for the next night to see whether the records are what was sealed.
+    """
+    with _alone(_VERIFY_LOCK) as alone:
+        if alone and ledger_state.is_verification_missed():
+            _verify(by="the portal, as no night had")
+
+
+def _verify(*, by: str) -> None:
     vkeys = [settings.LEDGER_VKEY] if settings.LEDGER_VKEY else []
-    verifying.run(by="nightly", vkeys=vkeys, vouched=True)
+    verifying.run(by=by, vkeys=vkeys, vouched=True)
 
 
 @shared_task(name="ledger.watch")

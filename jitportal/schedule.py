@@ -42,6 +42,8 @@ OBSERVE_LOOK_EVERY = timedelta(minutes=1)
 REPORTS_LOOK_EVERY = timedelta(minutes=1)
 #: How long after beat's start outside holders are asked for the first time.
 HOLD_FIRST = timedelta(seconds=20)
+#: When after beat's start, and then how often, is looked whether a night's verification is missing.
+VERIFY_FIRST, VERIFY_LOOK_EVERY = timedelta(minutes=1), timedelta(minutes=10)
 
 
 class WhenDue(schedule):
@@ -196,6 +198,11 @@ def entries() -> dict[str, dict[str, Any]]:
             "task": "ledger.verify",
             "schedule": crontab(minute="23", hour="2"),
             "options": {"queue": "notices"},
+        },
+        "ledger-verify-missed": {
+            "task": "ledger.verify_missed",
+            "schedule": Every(VERIFY_LOOK_EVERY, first=VERIFY_FIRST),
+            "options": {"queue": "notices", "expires": VERIFY_LOOK_EVERY.total_seconds()},
         },
         "reviews": {
             "task": "reviews.advance",

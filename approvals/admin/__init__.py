@@ -11,9 +11,9 @@ from allauth.account.models import EmailAddress
 from django.contrib import admin
 from django.contrib.auth.models import Group as PermissionGroup
 
-from approvals.admin import catalogue, people, records
+from approvals.admin import catalogue, grouping, people, records
 
-__all__ = ["catalogue", "people", "records"]
+__all__ = ["catalogue", "grouping", "people", "records"]
 
 # Permissions come from directory groups with a portal role, addresses from the person.
 for model in (PermissionGroup, EmailAddress):
@@ -22,5 +22,9 @@ for model in (PermissionGroup, EmailAddress):
 
 admin.site.site_title = admin.site.site_header = "jitportal configuration"
 admin.site.index_title = "Configure"
+admin.site.get_app_list = grouping.app_list  # type: ignore[method-assign]
+admin.site.app_index = grouping.app_index  # type: ignore[method-assign,assignment]
+# The portal's own navigation stands there.
+admin.site.enable_nav_sidebar = False
 # One way in, with its rate limits: the portal's own sign-in page.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]

@@ -18,6 +18,8 @@ BEAT, STANDBY, QUEUE = "beat", "standby", "queue"
 ROWS_MOST = 100
 #: A target that can't be observed for so many looks' time alarms operators.
 LOOKS_MOST = 4
+#: So many times WATCH_SILENT has who was not heard yet since somebody looks: starts take a while.
+START_PATIENCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def troubles(*, now: datetime, since: datetime) -> list[Trouble]:
     """Return what is wrong now, as seen by somebody who has looked since `since`.
 
     Nothing is called silent before it could have been heard: after an outage of the database or a
-    start of everything at once all signs are old, and nobody is to be alarmed for that.
+    start of everything at once all signs are old, and nobody is to be alarmed for that. Who has
+    not been heard at all since then may still be starting, and has more time.
     """
     seen = lives()
     found = list(_silent(seen, now=now, since=since))
@@ -108,7 +111,8 @@ def _silent(seen: Lives, *, now: datetime, since: datetime) -> Iterator[Trouble]
     for kind in (BEAT, *LANES):
         life = seen.get((kind, ""))
         heard = life.beat_at if life else None
-        if now - max(heard or since, since) <= settings.WATCH_SILENT:
+        patience = settings.WATCH_SILENT * (1 if _is_heard(life, since) else START_PATIENCE)
+        if now - max(heard or since, since) <= patience:
             continue
         who = "Beat" if kind == BEAT else f"The worker of the queue {kind}"
         never = f"{who} has never been seen."
@@ -121,8 +125,9 @@ def _undelivered(
     seen: Lives, dead: set[str], *, now: datetime, since: datetime
 ) -> Iterator[Trouble]:
     """Yield queues whose messages do not come though both ends of them live."""
+    ends_heard = {key for key in (BEAT, *LANES) if _is_heard(seen.get((key, "")), since)} - dead
     for lane in LANES:
-        if BEAT in dead or lane in dead:
+        if not {BEAT, lane} <= ends_heard:
             continue
         pulse = _pulse_of(seen, lane)
         if now - max(pulse or since, since) > settings.WATCH_SILENT:
@@ -130,6 +135,10 @@ def _undelivered(
             how_long = f"since {_written(last.beat_at)}" if last else "yet"
             text = f"No message has come to the worker of the queue {lane} {how_long}."
             yield Trouble(f"queue:{lane}", text, last.beat_at if last else None)
+
+
+def _is_heard(life: Life | None, since: datetime) -> bool:
+    return life is not None and life.beat_at >= since
 
 
 def _pulse_of(seen: Lives, lane: str) -> datetime | None:

@@ -22,6 +22,7 @@ __all__ = [
     "LogState",
     "Place",
     "current",
+    "is_verification_missed",
     "last_verification",
     "leaves",
     "logs",
@@ -32,6 +33,10 @@ __all__ = [
 COUNTED_MOST = 10_000
 #: The delays shown are those of this many newest leaves.
 DELAYS_OF = 500
+#: The night's verification comes every day: what is older was missed, or there was none yet.
+VERIFIED_WITHIN = timedelta(hours=26)
+#: Entries that wait for longer than this are a backlog, which the sealer takes first.
+BACKLOG_AFTER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +44,8 @@ class LogState:
     """The log that is written to, as it stands at `now`.
 
     `unsealed` is at most `COUNTED_MOST + 1`. Delays are from an entry's insert to the checkpoint
-    that first covered it, of the newest leaves; None where there are none.
+    that first covered it, of the newest leaves; None where there are none. What was there before
+    the log's first checkpoint waited for a sealer that did not run yet, and tells of no delay.
     """
 
     now: datetime
@@ -101,6 +107,8 @@ WITH newest AS (
     JOIN audit_entry e ON e.id = l.entry_id
     JOIN LATERAL (SELECT signed_at FROM audit_checkpoint k
                   WHERE k.log_id = l.log_id AND k.size > l.index ORDER BY k.size LIMIT 1) c ON true
+    WHERE e.recorded_at >= (SELECT signed_at FROM audit_checkpoint k
+                            WHERE k.log_id = n.log_id ORDER BY k.size LIMIT 1)
 )
 SELECT clock_timestamp(), n.origin, n.size, n.root, n.signed_at, u.count, u.oldest,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY d.delay),
@@ -129,6 +137,15 @@ def current() -> LogState | None:
         delay_p99=row[8],
         delays_of=row[9],
     )
+
+
+def is_verification_missed() -> bool:
+    """Return whether a log that is sealed up to now has not been verified for a day."""
+    found = current()
+    if found is None or found.waiting > BACKLOG_AFTER:
+        return False
+    newest = verifications.newest()
+    return newest is None or found.now - newest.recorded_at > VERIFIED_WITHIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from audit.domain.cosignature import Cosigner
 from audit.domain.note import LogSigner
 from audit.models import Alarm, Checkpoint, Holding, Log, Verification
 from audit.selectors import log as reads
-from audit.selectors import staleness
+from audit.selectors import staleness, state
 from audit.services import holding, sealing
 from jitportal import schedule
 from tests.audit import outside
@@ -307,7 +308,7 @@ def test_beat_asks_first_after_moments_and_then_at_its_interval(
             entry.schedule._next -= moved
     sent.clear()
     found.tick()
-    names = ["ledger.hold", "ledger.mail", "ledger.watch"]
+    names = ["ledger.hold", "ledger.mail", "ledger.verify_missed", "ledger.watch"]
     assert sorted(task for task in sent if task.startswith("ledger")) == names
     sent.clear()
     found.tick()
@@ -382,3 +383,47 @@ def test_a_sealer_that_beats_its_heart_keeps_a_quiet_log_fresh(
         assert sealing.beat_heart(made, now=moment, every=settings.LEDGER_HEARTBEAT)
     seal(signer)
     assert staleness.stale(clock.now()) is None
+
+
+# -- a night that did not verify
+
+
+def test_what_no_night_has_verified_is_verified_once(
+    world: World, signer: LogSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks.ledger_verify_missed()
+    assert not Verification.objects.exists(), "nothing is sealed yet"
+    seal(signer)
+    tasks.ledger_verify_missed()
+    first = Verification.objects.get()
+    assert (first.outcome, first.by) == ("verified", "the portal, as no night had")
+    tasks.ledger_verify_missed()
+    assert Verification.objects.count() == 1
+    monkeypatch.setattr(state, "VERIFIED_WITHIN", timedelta(0))
+    tasks.ledger_verify_missed()
+    assert Verification.objects.count() == 2
+
+
+def test_a_backlog_is_sealed_before_it_is_verified(
+    made: Log, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.ask()
+    monkeypatch.setattr(state, "BACKLOG_AFTER", timedelta(0))
+    tasks.ledger_verify_missed()
+    assert not Verification.objects.exists()
+
+
+def test_one_process_verifies_what_was_missed(made: Log) -> None:
+    with as_role("jitportal_app") as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [tasks._VERIFY_LOCK])
+        tasks.ledger_verify_missed()
+        assert not Verification.objects.exists()
+    tasks.ledger_verify_missed()
+    assert Verification.objects.count() == 1
+
+
+def test_beat_looks_for_a_missed_night_soon_after_its_start() -> None:
+    found = schedule.entries()["ledger-verify-missed"]
+    assert found["task"] == tasks.ledger_verify_missed.name
+    assert 0 < found["schedule"]._next - time.monotonic() <= 60
+    assert found["schedule"].run_every == timedelta(minutes=10)

@@ -74,8 +74,22 @@ def test_a_second_process_of_a_kind_keeps_it_alive(alive: None) -> None:
 def test_a_process_that_was_never_seen_is_an_incident_after_a_while(world: World) -> None:
     everything_lives(but="notices")
     assert looked(for_=timedelta(seconds=5)) == []
-    assert looked() == ["notices"]
+    assert looked(for_=timedelta(seconds=90)) == [], "it may still be starting"
+    assert looked(for_=timedelta(seconds=125)) == ["notices"]
     assert "never been seen" in Incident.objects.get().text
+
+
+def test_who_was_heard_and_falls_silent_has_no_more_time_than_that(alive: None) -> None:
+    been_silent("due", for_=timedelta(seconds=62))
+    assert looked(for_=timedelta(seconds=90)) == ["due"]
+
+
+def test_while_beat_starts_its_messages_are_not_missed(world: World) -> None:
+    everything_lives(but="beat")
+    Heartbeat.objects.filter(kind=processes.QUEUE).delete()
+    began_long_ago()
+    assert looked(for_=timedelta(seconds=90)) == []
+    assert looked() == ["beat"]
 
 
 def test_who_has_just_begun_to_look_alarms_nobody(alive: None) -> None:

@@ -95,7 +95,9 @@ def test_nothing_of_the_past_is_open(told: str) -> None:
         id__in=CurrentRequest.objects.filter(state__in=OPEN).values("record_id")
     )
     assert {row.state for row in still} == {"pending", "active"}
-    assert all(clock.now() - row.submitted_at < timedelta(minutes=5) for row in still)
+    early = [row for row in still if clock.now() - row.submitted_at > timedelta(minutes=5)]
+    assert [(row.subject_name, row.event) for row in early] == [("Marta Kowalczyk", "escalated")]
+    assert clock.now() - early[0].submitted_at < timedelta(hours=1)
     held = {row.subject_id for row in still if row.state == "active"}
     granted = Membership.objects.exclude(granted_by=None)
     assert set(granted.values_list("person_id", flat=True)) == held, "what is active is there"
@@ -171,7 +173,17 @@ def test_someone_waits_for_bob_for_carol_and_for_erin(told: str) -> None:
         person = User.objects.get(username=login)
         assert reads.inbox(person=person), login
     soon = clock.now() + timedelta(minutes=5)
-    assert Asked.objects.filter(person__username="bob", due_at__lt=soon).exists()
+    assert Asked.objects.filter(person__username="bob", due_at__lt=soon).count() == 1
+
+
+def test_bob_has_some_of_each_risk_to_decide_and_all_but_one_wait_for_him(told: str) -> None:
+    waiting = [item.record for item in reads.inbox(person=User.objects.get(username="bob"))]
+    assert len(waiting) == 6
+    assert {row.risk for row in waiting} == {"low", "medium", "high"}
+    assert len([row for row in waiting if row.starts_at]) == 1
+    assert len([row for row in waiting if row.escalations]) == 1, "one was left lying"
+    soon = clock.now() + timedelta(minutes=20)
+    assert len([row for row in waiting if row.due_at and row.due_at > soon]) == 5
 
 
 def test_questions_of_the_past_are_answered_and_one_of_today_is_open(told: str) -> None:

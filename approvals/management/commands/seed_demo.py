@@ -98,6 +98,14 @@ class Command(BaseCommand):
             cast=cast, entitlements=entitlements, began_at=began_at, until=now - timedelta(hours=1)
         )
         catalogue.change_policy(
+            entitlements["read"],
+            catalogue.longer_reading_policy(),
+            at=now - timedelta(minutes=58),
+            by=cast["admin"],
+            reason="More than a day is possible now, if the manager agrees.",
+        )
+        early = today.ask_early(cast=cast, entitlements=entitlements, now=now)
+        catalogue.change_policy(
             entitlements["read-write"],
             catalogue.WRITE_TODAY,
             at=clock.now(),
@@ -106,7 +114,7 @@ class Command(BaseCommand):
         )
         reviewing.present(cast=cast, entitlements=entitlements)
         OutboxItem.objects.filter(topic="directory.changed", id__gt=last).delete()
-        waiting = today.ask(cast=cast, entitlements=entitlements, now=clock.now())
+        waiting = [early, *today.ask(cast=cast, entitlements=entitlements, now=clock.now())]
         scheduled.save(cast=cast, now=clock.now())
         if differences := list(checking.differences(now=clock.now())):
             raise CommandError("What was written is not consistent: " + "; ".join(differences))

@@ -56,6 +56,17 @@ def read_policy(*, hours: int = 8) -> Document:
     }
 
 
+def longer_reading_policy() -> Document:
+    """Return the policy of low risk as it is today: a manager answers for more than a day's work.
+
+    The answer is wanted soon, since whoever asks stands before a customer's case.
+    """
+    level = _level("Manager", _MANAGER, within=HOUR // 2, remind=HOUR // 4)
+    level["escalate"] = [{"to": [_ABOVE], "within": 4 * HOUR, "keep": True}]
+    longer = _rule("Reading for longer", _ASKERS, 48, reason_min=10, levels=[level])
+    return {"rules": [*read_policy()["rules"], longer | {"last_resort": [_HEADS]}]}
+
+
 def write_policy(*, within: int, remind: int) -> Document:
     """Return the policy of read-write: the manager, then any one data owner. Times in seconds."""
     levels = [
@@ -89,11 +100,19 @@ def shell_policy() -> Document:
 
 
 def reports_policy() -> Document:
-    """Return the policy of reading the portal's own reports: one head of department."""
+    """Return the policy of reading the portal's own reports: one head of department.
+
+    Engineers' managers are asked first.
+    """
     level = _level("Heads of department", _HEADS, within=8 * HOUR, remind=2 * HOUR)
     groups = ["analysts", "data-owners", "security", "sre"]
-    rule = _rule("Reports for a day", groups, 24, reason_min=20, levels=[level])
-    return {"rules": [rule]}
+    manager = _level("Manager", _MANAGER, within=8 * HOUR, remind=2 * HOUR, above=_ABOVE)
+    return {
+        "rules": [
+            _rule("Reports for a day", groups, 24, reason_min=20, levels=[level]),
+            _rule("Reports for engineers", ["eng"], 8, reason_min=20, levels=[manager, level]),
+        ]
+    }
 
 
 #: Response times of read-write: what they were, what they became, and what the demo shows.

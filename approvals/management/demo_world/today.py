@@ -1,4 +1,4 @@
-"""What waits today: requests made now, whose mails and deadlines are real."""
+"""What waits today: requests made now or within the last hour, whose deadlines are real."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -6,15 +6,51 @@ from datetime import datetime, timedelta
 from approvals.domain.refusals import NotAllowed
 from approvals.management.demo_world import words
 from approvals.models import AccessRequest, Entitlement, User
-from approvals.services import passing, questions, requests
+from approvals.services import escalation, passing, questions, requests
+
+#: How long ago the request was sent that nobody has answered in time.
+LATE = timedelta(minutes=50)
+#: How long after its deadline the clock's work was done.
+_TICK = timedelta(milliseconds=20)
+
+
+def ask_early(
+    *, cast: dict[str, User], entitlements: dict[str, Entitlement], now: datetime
+) -> AccessRequest:
+    """Send the request that bob has left lying: its time was up, and erin is asked as well.
+
+    It was sent `LATE` before `now`, so that the demo begins with something that is overdue.
+    """
+    sent = requests.submit(
+        actor=cast["marta"],
+        subject=cast["marta"],
+        entitlement=entitlements["read"],
+        duration=timedelta(hours=24),
+        reason="Follow the refunds of the weekend until the last one is booked.",
+        ticket="PAY-2926",
+        now=now - LATE,
+    )
+    assert sent.due_at is not None
+    (escalated,) = escalation.advance(sent.request_id, now=sent.due_at + _TICK)
+    return escalated
 
 
 def ask(
     *, cast: dict[str, User], entitlements: dict[str, Entitlement], now: datetime
 ) -> list[AccessRequest]:
-    """Send requests that wait for bob, carol and erin; the last one escalates within minutes."""
+    """Send requests that wait for bob, carol and erin; the last one escalates within minutes.
 
-    def send(who: str, what: str, minutes: int, reason: str, ticket: str = "") -> AccessRequest:
+    Bob gets some of each risk, and most of them wait for hours.
+    """
+
+    def send(
+        who: str,
+        what: str,
+        minutes: int,
+        reason: str,
+        ticket: str = "",
+        starts_at: datetime | None = None,
+    ) -> AccessRequest:
         return requests.submit(
             actor=cast[who],
             subject=cast[who],
@@ -22,6 +58,7 @@ def ask(
             duration=timedelta(minutes=minutes),
             reason=reason,
             ticket=ticket,
+            starts_at=starts_at,
             now=now,
         )
 
@@ -41,6 +78,21 @@ def ask(
             comment=words.OWN_TODAY,
             now=now,
         )
+    more_for_bob = [
+        send(
+            "yuki", "owner", 60,
+            "Drop the partition of 2019, which retention says must go; in tonight's quiet hour.",
+            "PAY-2933", (now + timedelta(hours=7)).replace(minute=0, second=0, microsecond=0),
+        ),
+        send(
+            "tariq", "report-reader", 240,
+            "Check how long removals took after the maintenance, for our postmortem.", "PAY-2918",
+        ),
+        send(
+            "yuki", "read", 2880,
+            "Watch the nightly imports of tomorrow and the day after.", "PAY-2937",
+        ),
+    ]  # fmt: skip
     for_carol = send(
         "nadia", "owner", 90,
         "Rebuild the bloated orders_customer index in the quiet hour.", "OPS-877",
@@ -76,4 +128,4 @@ def ask(
         "Set order 317 back to “paid” so that it ships today.",
         "PAY-2940",
     )
-    return [for_bob, for_carol, for_erin, handed, escalating]
+    return [for_bob, *more_for_bob, for_carol, for_erin, handed, escalating]
