@@ -30,7 +30,7 @@ from audit.selectors import state
 
 ROWS = 50
 #: What of a file's facts is its query, and is recorded as such.
-_QUERY = ("from", "to", "until", "as_of", "timezone", "resource", "person")
+_QUERY = ("from", "to", "until", "as_of", "since", "timezone", "resource", "person")
 
 
 def allowed(request: PortalRequest) -> None:
@@ -87,7 +87,7 @@ def page(request: PortalRequest, name: str) -> HttpResponse:
     allowed(request)
     report = registry.report(name)
     now = clock.now()
-    form = Form(request, now=now, as_of=report.as_of, without=report.without)
+    form = Form(request, now=now, report=report)
     after = views.read_cursor(request.GET.get("after"))
     context: dict[str, Any] = {"report": report, "form": form, "now": now, "after": after}
     fragment = views.wants_fragment(request)
@@ -172,7 +172,7 @@ def _asked(request: PortalRequest, name: str) -> tuple[Report, Filters, JsonResp
     """
     allowed(request)
     report = registry.report(name)
-    form = Form(request, now=clock.now(), as_of=report.as_of, without=report.without)
+    form = Form(request, now=clock.now(), report=report)
     filters = form.valid()
     if request.GET.get("metadata") != "1" and request.method != "HEAD":
         return report, filters, None
