@@ -142,7 +142,10 @@ def take(
 
 
 class CsvFile:
-    """A report that may be sent, piece by piece and once; it holds exactly `export.rows` rows."""
+    """A report that may be sent, piece by piece and once; it holds exactly `export.rows` rows.
+
+    With a cover it is for people, and says at once that it is UTF-8.
+    """
 
     def __init__(self, taken: Taken, *, cover: bool) -> None:
         self.export = taken.export
@@ -150,7 +153,8 @@ class CsvFile:
         self._taken = taken
         about = taken.about if cover else []
         rows = tables.csv_lines(taken.report.columns, taken.rows, zone=taken.filters.zone)
-        self._lines = itertools.chain(tables.cover_lines(about), rows)
+        mark = [tables.BOM] if cover else []
+        self._lines = itertools.chain(mark, tables.cover_lines(about), rows)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the lines in larger pieces: one write for each line would be slow."""
@@ -163,21 +167,27 @@ class CsvFile:
 
 
 def name(report: Report, filters: Filters, facts: Mapping[str, Any], *, suffix: str) -> str:
-    """Return a file's name, which says what it is about."""
-    checkpoint = str(facts["checkpoint"])
+    """Return a file's name, which says what it is about, with the root's first 16 digits."""
+    _, size, root = str(facts["checkpoint"]).split(" ") if facts["checkpoint"] else ("", "0", "")
     local = filters.moment.astimezone(filters.zone)
     days = [filters.first.isoformat(), filters.last.isoformat()]
     stem = "_".join(
         [
             report.id,
             *([f"{local:%Y-%m-%dT%H%M%S}"] if report.as_of else days),
-            re.sub(r"[^A-Za-z0-9+-]", "-", str(facts["timezone"])),
+            *(_named(str(facts[key])) for key in ("timezone", "resource", "person") if facts[key]),
             f"{facts['rows']}-rows",
-            f"checkpoint-{checkpoint.split(' ')[1] if checkpoint else '0'}",
+            f"checkpoint-{size}",
+            *([f"root-{root[:16]}"] if root else []),
             str(facts["download"]),
         ]
     )
     return f"{stem}.{suffix}"
+
+
+def _named(text: str) -> str:
+    """Return a filter as part of a file's name, cut off because disks take no long names."""
+    return re.sub(r"[^A-Za-z0-9.+-]", "-", text)[:40]
 
 
 def csv(

@@ -234,7 +234,7 @@ def _write(
         report, filters, actor=owner, query=query, format="csv", now=now, illustrated=True
     )
     try:
-        for text in files.CsvFile(taken, cover=False):
+        for text in files.CsvFile(taken, cover=True):
             file.write(text.encode())
     finally:
         taken.close()
