@@ -1,7 +1,7 @@
 """Reports for compliance and operators: figures, the reports as pages, the reports as files."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ from approvals.portal.views import PortalRequest
 from approvals.reports import (
     approver_patterns,
     charts,
+    counting,
     documents,
     figures,
     files,
@@ -29,8 +30,10 @@ from approvals.selectors import clock
 from audit.selectors import state
 
 ROWS = 50
+#: A verification each night, and what it may be late.
+CHECKED_WITHIN = timedelta(hours=26)
 #: What of a file's facts is its query, and is recorded as such.
-_QUERY = ("from", "to", "until", "as_of", "timezone", "resource", "person")
+_QUERY = ("from", "to", "until", "as_of", "since", "timezone", "resource", "person")
 
 
 def allowed(request: PortalRequest) -> None:
@@ -47,8 +50,8 @@ def allowed(request: PortalRequest) -> None:
 def index(request: PortalRequest) -> HttpResponse:
     """Show the figures of a period and every report.
 
-    With `?counts=1` every report has its row count, which takes a while in a long history: the
-    page asks for the list with them once it is there.
+    With `?counts=1` every report has its row count, as far as that is quick (`counting`): the page
+    asks for the list with them once it is there.
     """
     allowed(request)
     now = clock.now()
@@ -58,10 +61,8 @@ def index(request: PortalRequest) -> HttpResponse:
     if form.filters is not None:
         is_counted = request.GET.get("counts") == "1"
         context["is_counted"] = is_counted
-        context["reports"] = [
-            (report, report.count(form.filters) if is_counted else None)
-            for report in registry.REPORTS
-        ]
+        counts = counting.quickly(registry.REPORTS, form.filters) if is_counted else {}
+        context["reports"] = [(report, counts.get(report.id)) for report in registry.REPORTS]
         if not fragment:
             context |= _dashboard(form.filters, now=now) | reports_shelf.shelf(request)
     template = "reports/_list.html" if fragment else "reports/index.html"
@@ -77,7 +78,8 @@ def _dashboard(filters: Filters, *, now: datetime) -> dict[str, Any]:
         "lags": figures.lags(filters),
         "conspicuous": approver_patterns.standing_out(filters),
         "ledger": state.current(),
-        "verified": state.last_verification(),
+        "verified": (verified := state.last_verification()),
+        "unchecked": verified is not None and now - verified.finished_at > CHECKED_WITHIN,
     }
 
 
@@ -87,7 +89,7 @@ def page(request: PortalRequest, name: str) -> HttpResponse:
     allowed(request)
     report = registry.report(name)
     now = clock.now()
-    form = Form(request, now=now, as_of=report.as_of, without=report.without)
+    form = Form(request, now=now, report=report)
     after = views.read_cursor(request.GET.get("after"))
     context: dict[str, Any] = {"report": report, "form": form, "now": now, "after": after}
     fragment = views.wants_fragment(request)
@@ -118,21 +120,24 @@ def csv(request: PortalRequest, name: str) -> HttpResponse:
 
     Every download is recorded before it is sent. The file is pure CSV: what it is about, the number
     of its rows, the record of its download and the ledger's newest checkpoint are in its name and
-    in the answer's `X-Report-` and `X-Ledger-` headers. `?cover=1` puts them into its first rows.
+    in the answer's `X-Report-` and `X-Ledger-` headers. `?cover=1` puts them into its first rows,
+    for people: such a file begins with the mark by which spreadsheets know UTF-8.
     """
     report, filters, about = _asked(request, name)
     if about is not None:
         return about
     now = clock.now()
+    cover = request.GET.get("cover") == "1"
     file = files.csv(
         report,
         filters,
         actor=request.user,
         query=_query(request, report, filters),
         now=now,
-        cover=request.GET.get("cover") == "1",
+        cover=cover,
     )
-    response = StreamingHttpResponse(file, content_type="text/csv; charset=utf-8; header=present")
+    header = "absent" if cover else "present"  # in the first line, as RFC 4180 means it
+    response = StreamingHttpResponse(file, content_type=f"text/csv; charset=utf-8; header={header}")
     _label(response, report, filters, file.facts, suffix="csv")
     return response  # type: ignore[return-value]
 
@@ -172,7 +177,7 @@ def _asked(request: PortalRequest, name: str) -> tuple[Report, Filters, JsonResp
     """
     allowed(request)
     report = registry.report(name)
-    form = Form(request, now=clock.now(), as_of=report.as_of, without=report.without)
+    form = Form(request, now=clock.now(), report=report)
     filters = form.valid()
     if request.GET.get("metadata") != "1" and request.method != "HEAD":
         return report, filters, None

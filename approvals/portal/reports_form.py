@@ -12,7 +12,7 @@ from approvals.domain.refusals import Invalid
 from approvals.portal import views
 from approvals.portal.views import PortalRequest
 from approvals.reports import frame
-from approvals.reports.frame import Filters
+from approvals.reports.frame import Filters, Report
 from approvals.selectors import reporting
 
 EARLIEST, LATEST = date(2000, 1, 1), date(2100, 12, 31)
@@ -29,7 +29,8 @@ class Period(NamedTuple):
 class Form:
     """The filters as they were typed, what is wrong with them, and the filters if nothing is.
 
-    `as_of` forms ask for a moment in place of a period; filters in `without` are left out.
+    Of a report of one moment it asks for that in place of a period, and for the day to look back
+    to where it does; filters that mean nothing to the report, or are in `without`, are left out.
     """
 
     def __init__(
@@ -37,14 +38,15 @@ class Form:
         request: PortalRequest,
         *,
         now: datetime,
-        as_of: bool = False,
+        report: Report | None = None,
         without: frozenset[str] = frozenset(),
         data: Mapping[str, str] | None = None,
     ) -> None:
         get = request.GET if data is None else data
         self.errors: dict[str, str] = {}
-        self.as_of = as_of
-        self.without = without
+        self.as_of = as_of = report is not None and report.as_of
+        self.since = report is not None and report.since
+        self.without = without = without | (report.without if report else frozenset())
         self.now = now
         self._own_timezone = str(timezone.get_current_timezone())
         self.timezone = views.text(get.get("timezone")) or self._own_timezone
@@ -123,7 +125,7 @@ class Form:
         if last < first:
             raise Invalid("The period ends before it begins.", field="to")
         today = self.now.astimezone(self.zone).date()
-        if first > today and not self.as_of:
+        if first > today and (self.since or not self.as_of):
             raise Invalid(f"That has not happened yet: today is {today}.", field="from")
         resource = reporting.resource(self.resource) if self.resource else None
         if self.resource and resource is None:
@@ -141,6 +143,8 @@ class Form:
             person_login=person.username if person else "",
             at=_moment(self.at, self.zone) if self.at else None,
         )
+        if self.since and chosen.start > chosen.moment:
+            raise Invalid("That is after the moment.", field="from")
         if chosen.moment <= self.now:
             return chosen if chosen.at else frame.at(chosen, chosen.end)
         if chosen.at is not None:

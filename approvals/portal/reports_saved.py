@@ -26,7 +26,7 @@ def save(request: PortalRequest, name: str) -> HttpResponse:
     reports.allowed(request)
     report = registry.report(name)
     now = clock.now()
-    form = Form(request, now=now, as_of=report.as_of, without=report.without, data=request.POST)
+    form = Form(request, now=now, report=report, data=request.POST)
     try:
         made = saved.save(
             actor=request.user,

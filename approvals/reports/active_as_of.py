@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from approvals.reports import held
-from approvals.reports.frame import Column, Filters
+from approvals.reports.frame import LAST_USED, Column, Filters
 from approvals.reports.query import (
     APPROVER_LOGINS,
     Query,
@@ -64,7 +64,7 @@ COLUMNS = (
     Column("subject_login", "Login", wide=True),
     Column("requester_login", "Requester's login", wide=True),
     Column("approver_login", "Approvers' logins", wide=True),
-    Column("last_used", "Last used", wide=True),
+    LAST_USED,
     Column("request_id", "Request id", "mono", wide=True),
 )
 

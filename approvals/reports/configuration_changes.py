@@ -1,8 +1,8 @@
 """Policy and configuration changes: each change with its author, and every field before and after.
 
-Rows are those of the histories of policies, resources, entitlements, groups, memberships, people
-and report schedules, which nobody can change. `requests_affected` is known for policies: how many
-requests were submitted under the version that the change made.
+Rows are those of the histories of policies, resources, entitlements, groups, memberships, people,
+their SSH keys and report schedules, which nobody can change. `requests_affected` is known for
+policies: how many requests were submitted under the version that the change made.
 """
 
 import json
@@ -27,7 +27,10 @@ _KINDS = {
     "membership": ("false", "h.person_id = %(person)s"),
     "user": ("false", "h.id = %(person)s"),
     "reportschedule": ("false", "h.owner_id = %(person)s"),
+    "publickey": ("false", "h.person_id = %(person)s"),
 }
+#: Nobody has to agree to a change of the configuration.
+_APPROVER = "none required"
 _OPERATIONS = {"+": "added", "~": "changed", "-": "removed"}
 _IMPLIED = {"id", "history_id", "history_date", "history_type", "history_user_id"}
 
@@ -62,6 +65,7 @@ COLUMNS = (
     Column("operation", "Operation"),
     Column("at", "When", "moment"),
     Column("author", "Author"),
+    Column("approver", "Approver", wide=True),
     Column("reason", "Reason"),
     Column("changes", "Changes"),
     Column("before", "Before", "mono", wide=True),
@@ -83,11 +87,16 @@ def _cells(rows: Sequence[Raw], filters: Filters) -> Iterable[Sequence[Any]]:
         change = told[kind, history_id]
         old, new = _difference(before, after, operation=operation)
         yield (
-            changes.NOUNS[kind].lower(), change.on, _OPERATIONS[operation], at, change.who,
-            after.get("history_change_reason") or "",
+            _noun(kind), change.on, _OPERATIONS[operation], at, change.who,
+            _APPROVER, after.get("history_change_reason") or "",
             f"{change.sentence.rest} {change.sentence.detail}".strip(), old, new,
             under.get(history_id, 0) if kind == "policy" else None, change.object_id, history_id,
         )  # fmt: skip
+
+
+def _noun(kind: str) -> str:
+    noun = changes.NOUNS[kind]
+    return noun if noun.startswith("SSH") else noun.lower()
 
 
 def _loaded(found: Any) -> dict[str, Any]:

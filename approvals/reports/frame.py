@@ -29,13 +29,20 @@ class Column:
     """One column: its key in files, its title on pages, and what its cells are.
 
     Cells of kind `signed` are pairs of a name and a moment. `wide` columns are in the file and left
-    out of the page's table.
+    out of the page's table. A `note` says what a reader must know of it, and is in the file too.
     """
 
     key: str
     title: str
     kind: Kind = "text"
     wide: bool = False
+    note: str = ""
+
+
+#: What nobody tells the portal.
+LAST_USED = Column(
+    "last_used", "Last used", wide=True, note="empty: targets don't tell when access was used"
+)
 
 
 @dataclass(frozen=True)
@@ -116,9 +123,10 @@ class Figure(NamedTuple):
 class Report:
     """One report. `rows` gives what comes after a cursor, at most `limit`, newest first.
 
-    `as_of` ones are of one moment and not of a period; `without` names the filters that mean
-    nothing to it. `summary` are the figures above its rows. `buckets` counts its rows by the day
-    that their week or month begins with; the chart is made of that.
+    `as_of` ones are of one moment and not of a period, and with `since` look back from it to the
+    period's first day; `without` names the filters that mean nothing to it. `summary` are the
+    figures above its rows. `buckets` counts its rows by the day that their week or month begins
+    with; the chart is made of that.
     """
 
     id: str
@@ -129,6 +137,7 @@ class Report:
     rows: Callable[[Filters, Cursor | None, int | None], Iterator[Row]]
     count: Callable[[Filters], int]
     as_of: bool = False
+    since: bool = False
     without: frozenset[str] = frozenset()
     summary: Callable[[Filters], tuple[Figure, ...]] | None = None
     buckets: Callable[[Filters, str], dict[date, int]] | None = None

@@ -1,8 +1,8 @@
-"""Integrity and completeness of the log: each log as it stands, its signature checked anew.
+"""Integrity and completeness of the log: each log as it stood at a moment, its signature checked.
 
-A gap is a leaf that the newest checkpoint counts and the database does not have. Whether every
-entry says what its record says is for verification, whose last run is named; only outsiders with a
-checkpoint of their own can show that the log was never rewritten (see docs/auditing.md).
+A gap is a leaf that the newest checkpoint of then counts and the database does not have. Whether
+every entry says what its record says is for verification, whose last run is named; only outsiders
+with a checkpoint of their own can show that the log was never rewritten (see docs/auditing.md).
 """
 
 import uuid
@@ -13,13 +13,17 @@ from typing import Any
 
 from django.db import connection
 
-from approvals.reports.frame import Column, Figure, Filters, Report, Row
+from approvals.reports.frame import Column, Figure, Filters, Report, Row, counted
 from approvals.selectors import clock
 from approvals.selectors.requests import Cursor
 from audit.domain import note
 from audit.domain.lines import Malformed
 from audit.selectors import holders, state
 from audit.selectors import log as ledger
+
+_AS_MADE = "as they are when the report is made"
+#: Nothing deletes an entry; an erasure takes what it says about a person, and leaves the entry.
+RETENTION = "without end"
 
 COLUMNS = (
     Column("log", "Log", "mono"),
@@ -29,11 +33,12 @@ COLUMNS = (
     Column("entries", "Entries", "number"),
     Column("gaps", "Gaps", "number"),
     Column("first_recorded_at", "Kept since", "moment"),
+    Column("retention", "Retention", wide=True),
     Column("last_recorded_at", "Newest entry", "moment", wide=True),
     Column("signed_at", "Signed", "moment"),
     Column("root", "Root", "mono"),
     Column("signature", "Signature"),
-    Column("outside_holders", "Outside holders"),
+    Column("outside_holders", "Outside holders", note=_AS_MADE),
     Column("verified_at", "Verified", "moment"),
     Column("verification", "Result"),
     Column("verified_by", "Verified by", wide=True),
@@ -49,29 +54,34 @@ SELECT g.id, g.origin, g.vkey, c.size, c.root, c.note, c.signed_at, l.count, l.f
        v.finished_at, v.outcome, v.problem_count, v.size, v.by
 FROM audit_log g
 JOIN LATERAL (SELECT size, root, note, signed_at FROM audit_checkpoint
-              WHERE log_id = g.id ORDER BY size DESC LIMIT 1) c ON true
+              WHERE log_id = g.id AND signed_at <= %(moment)s ORDER BY size DESC LIMIT 1) c ON true
 JOIN LATERAL (SELECT count(*) AS count, min(index) AS first, max(index) AS last
               FROM audit_leaf WHERE log_id = g.id AND index < c.size) l ON true
 LEFT JOIN LATERAL (SELECT finished_at, outcome, problem_count, size, by FROM audit_verification
-                   WHERE log = g.origin ORDER BY finished_at DESC, id DESC LIMIT 1) v ON true
+                   WHERE log = g.origin AND finished_at <= %(moment)s
+                   ORDER BY finished_at DESC, id DESC LIMIT 1) v ON true
 ORDER BY g.id DESC
 """
 _RUNS = """
 SELECT count(*), count(*) FILTER (WHERE outcome <> 'verified') FROM audit_verification
-WHERE finished_at >= %(start)s AND finished_at < %(end)s
+WHERE finished_at >= %(start)s AND finished_at <= %(moment)s
 """
 
 
 def rows(filters: Filters, after: Cursor | None, limit: int | None) -> Iterator[Row]:
-    """Yield the logs, the one that is written to first; there are a handful at most."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LOGS)
-        found = cursor.fetchall()
+    """Yield the logs, the one that was written to first; there are a handful at most."""
+    found = _logs(filters)
     held = _held_outside(clock.now())
     for number, row in enumerate(found):
         made = _row(row, held=held if number == 0 else "")
         if after is None or made.cursor < after:
             yield made
+
+
+def _logs(filters: Filters) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(_LOGS, filters.parameters)
+        return list(cursor.fetchall())
 
 
 def _row(found: tuple[Any, ...], *, held: str) -> Row:
@@ -86,7 +96,7 @@ def _row(found: tuple[Any, ...], *, held: str) -> Row:
         result = f"{said}, {verified_size} of {size} entries"
     cells = (
         origin, note.key_id(name=name, kind=kind, public=public).hex(), first, last, entries,
-        size - entries, first_at, last_at, signed_at, b64encode(bytes(root)).decode(),
+        size - entries, first_at, RETENTION, last_at, signed_at, b64encode(bytes(root)).decode(),
         _signature(bytes(message), name=name, public=public), held, verified_at,
         result or "never verified", by or "", vkey,
     )  # fmt: skip
@@ -114,31 +124,32 @@ def _held_outside(now: datetime) -> str:
 
 
 def count(filters: Filters) -> int:
-    """Return how many logs have a checkpoint."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM audit_log g WHERE EXISTS"
-            " (SELECT FROM audit_checkpoint WHERE log_id = g.id)"
-        )
-        number: int = cursor.fetchone()[0]
-    return number
+    """Return how many logs had a checkpoint."""
+    return counted(
+        "SELECT count(*) FROM audit_log g WHERE EXISTS"
+        " (SELECT FROM audit_checkpoint WHERE log_id = g.id AND signed_at <= %(moment)s)",
+        filters,
+    )
 
 
 def summary(filters: Filters) -> tuple[Figure, ...]:
-    """Return the current log's size, what waits to be sealed, and the period's verifications."""
-    current = state.current()
+    """Return the log's size, what waits to be sealed, and the verifications since the first day.
+
+    What waited at a past moment is not told.
+    """
+    found, current, newest = _logs(filters), state.current(), ledger.current()
+    size = found[0][3] if found else 0
     with connection.cursor() as cursor:
         cursor.execute(_RUNS, filters.parameters)
         runs, with_problems = cursor.fetchone()
     waiting = "–"
-    if current:
+    if current and current.size == size:
         more = current.more_unsealed
         waiting = f"more than {state.COUNTED_MOST:,}" if more else f"{current.unsealed:,}"
-    newest = ledger.current()
     return (
-        Figure("Entries", f"{current.size:,}" if current else "0"),
+        Figure("Entries", f"{size:,}"),
         Figure("Waiting to be sealed", waiting),
-        Figure("Verifications in the period", f"{runs:,}"),
+        Figure("Verifications", f"{runs:,}"),
         Figure("With problems", f"{with_problems:,}"),
         Figure("Key", ledger.key_id(newest) if newest else "–"),
     )
@@ -152,7 +163,8 @@ REPORT = Report(
     columns=COLUMNS,
     rows=rows,
     count=count,
-    as_of=False,
+    as_of=True,
+    since=True,
     without=frozenset({"resource", "person"}),
     summary=summary,
 )

@@ -1,8 +1,9 @@
-"""Privileged and standing access at one moment: the portal's own roles, and high-risk grants.
+"""Privileged and standing access at one moment: portal roles, high-risk grants, what targets held.
 
 Roles come from memberships of groups that carry one, as their histories had them at that moment;
-they stand until somebody takes them away, unless a grant made them. Grants always have an end.
-What stands at targets outside the portal is not known to it.
+they stand until somebody takes them away, unless a grant made them. Grants always have an end. What
+a target held and no grant explains is what looks at it had confirmed, of any risk; targets that
+can't be observed tell nothing.
 """
 
 from approvals.reports.active_as_of import THERE
@@ -19,7 +20,7 @@ _ROLES = """
            coalesce(m.history_change_reason, '') AS justification,
            (SELECT r.ends_at FROM approvals_currentrequest c
             JOIN approvals_accessrequest r ON r.id = c.record_id
-            WHERE c.request_id = m.granted_by) AS expires_at
+            WHERE c.request_id = m.granted_by) AS expires_at, '' AS held_as
     FROM (SELECT DISTINCT ON (h.id) h.* FROM approvals_historicalmembership h
           WHERE h.history_date <= %(moment)s ORDER BY h.id, h.history_id DESC) m
     JOIN LATERAL (SELECT h.name, h.role, h.history_type FROM approvals_historicalgroup h
@@ -29,24 +30,38 @@ _ROLES = """
       AND %(resource)s::bigint IS NULL"""
 _GRANTS = f"""
     SELECT c.activated_at, c.request_id, c.request_id, c.subject_id, r.resource_name,
-           r.entitlement_name, 'high-risk grant', t.owner_id, 'granted', r.reason, r.ends_at
+           r.entitlement_name, 'high-risk grant', t.owner_id, 'granted', r.reason, r.ends_at,
+           ''
     FROM approvals_currentrequest c
     JOIN approvals_accessrequest r ON r.id = c.record_id
     JOIN approvals_entitlement n ON n.id = c.entitlement_id
     JOIN approvals_resource t ON t.id = n.resource_id
     WHERE {THERE} AND r.risk = 'high' AND {in_scope("c.entitlement_id")}"""  # noqa: S608
 
+_FOUND = f"""
+    SELECT f.first_seen_at, ('f' || lpad(to_hex(f.id), 31, '0'))::uuid, f.request_id, f.person_id,
+           t.name, n.name, 'found at the target: ' || f.kind, t.owner_id, 'standing',
+           CASE WHEN f.kept_at <= %(moment)s THEN f.kept_because ELSE '' END, NULL::timestamptz,
+           f.login
+    FROM approvals_finding f
+    JOIN approvals_entitlement n ON n.id = f.entitlement_id
+    JOIN approvals_resource t ON t.id = f.resource_id
+    WHERE f.kind <> 'missing' AND f.confirmed_at <= %(moment)s
+      AND (f.resolved_at IS NULL OR f.resolved_at > %(moment)s)
+      AND {in_scope("f.entitlement_id")}"""  # noqa: S608
+
 QUERY = Query(
     source=f"""
-        FROM ({_ROLES} UNION ALL {_GRANTS}) e
-        JOIN approvals_user u ON u.id = e.person_id
+        FROM ({_ROLES} UNION ALL {_GRANTS} UNION ALL {_FOUND}) e
+        LEFT JOIN approvals_user u ON u.id = e.person_id
         LEFT JOIN approvals_user o ON o.id = e.owner_id
         WHERE (%(person)s::bigint IS NULL OR e.person_id = %(person)s::bigint)""",
     at="e.since",
     key="e.key",
     request="e.request_id",
-    select="""coalesce(nullif(u.name, ''), u.username), u.username,
-        CASE WHEN (SELECT h.is_active FROM approvals_historicaluser h
+    select="""coalesce(nullif(u.name, ''), u.username, e.held_as),
+        coalesce(u.username, ''), CASE WHEN e.person_id IS NULL THEN 'unknown'
+             WHEN (SELECT h.is_active FROM approvals_historicaluser h
                    WHERE h.id = e.person_id AND h.history_date <= %(moment)s
                    ORDER BY h.history_id DESC LIMIT 1) THEN 'yes' ELSE 'no' END,
         e.kind, e.resource, e.entitlement, e.term,
@@ -72,7 +87,7 @@ COLUMNS = (
 REPORT = report(
     id="privileged-access",
     title="Privileged and standing access",
-    answers="Who operates or audits the portal, and who held high-risk access, at one moment",
+    answers="Who had a portal role, high-risk access, or any without a grant, at one moment",
     controls=("SOC 2 CC6.1, CC6.3", "ISO 27001 A.8.2", "NIST AC-2, AC-6(5)"),
     columns=COLUMNS,
     query=QUERY,

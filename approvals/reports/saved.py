@@ -31,11 +31,12 @@ def save(
 ) -> SavedReport:
     """Keep a report with its filters under a name.
 
-    Reports of one moment are as of the run; the days of `filters` count for a fixed period alone.
+    Reports of one moment are as of the run, and look back to the first day of the period where they
+    look back; the days of `filters` count for a fixed period alone.
     Raises: Invalid without a name, for one that is taken, a wrong period, or one too many.
     """
     name = _name(name)
-    if report.as_of:
+    if report.as_of and not report.since:
         period = Period.MOMENT
     elif period not in set(Period) - {Period.MOMENT}:
         raise Invalid("Choose a period.", field="period")
@@ -93,7 +94,7 @@ def filters_at(*, report: Report, query: Mapping[str, str], at: datetime) -> Fil
     zone = _zone(query.get("timezone", ""))
     first, last = _days(query, today=at.astimezone(zone).date())
     chosen = _filters(query, first, last, zone)
-    if chosen.start > at and not report.as_of:
+    if chosen.start > at and (report.since or not report.as_of):
         raise Invalid("That period has not begun.", field="from")
     return frame.at(chosen, at if report.as_of else min(chosen.end, at))
 

@@ -240,13 +240,15 @@ def _begin(
 ) -> ReportRun:
     """Record that a run has begun and put the work of sending it, in the running transaction.
 
-    Its period is fixed by its planned moment. One whose filters name what is gone has failed.
+    Its period is fixed by its planned moment, or by `now` where somebody begins it by hand. One
+    whose filters name what is gone has failed.
     """
     run = _run(schedule, at, now=now, event=ReportRun.Event.STARTED, actor=actor)
     failed = ""
     try:
         report = registry.report(schedule.report)
-        filters = saved.filters_at(report=report, query=schedule.query, at=at)
+        told_at = at if actor is None else now
+        filters = saved.filters_at(report=report, query=schedule.query, at=told_at)
         run.query = saved.texts(report, filters)
     except Refusal as refusal:
         failed = refusal.message

@@ -38,7 +38,7 @@ ATTACHED_MOST_BYTES = 5_000_000
 #: After so long a run that could not be made or mailed is given up.
 GIVE_UP_AFTER = timedelta(days=1)
 #: What of a file's facts is its query, and is recorded as such.
-_QUERY = ("from", "to", "until", "as_of", "timezone", "resource", "person")
+_QUERY = ("from", "to", "until", "as_of", "since", "timezone", "resource", "person")
 _PIECE = 1 << 20
 
 
@@ -169,7 +169,8 @@ def _letter(person: User, made: _Made, case: dict[str, Any]) -> Letter:
 def period(report: Report, filters: Filters) -> str:
     """Return what a run is about in time, as a mail says it."""
     if report.as_of:
-        return f"as of {filters.moment.astimezone(filters.zone):%-d %b %Y %H:%M}"
+        since = f", since {filters.first:%-d %b %Y}" if report.since else ""
+        return f"as of {filters.moment.astimezone(filters.zone):%-d %b %Y %H:%M}{since}"
     if filters.first == filters.last:
         return f"{filters.first:%-d %b %Y}"
     return f"{filters.first:%-d %b %Y} – {filters.last:%-d %b %Y}"
@@ -233,7 +234,7 @@ def _write(
         report, filters, actor=owner, query=query, format="csv", now=now, illustrated=True
     )
     try:
-        for text in files.CsvFile(taken, cover=False):
+        for text in files.CsvFile(taken, cover=True):
             file.write(text.encode())
     finally:
         taken.close()

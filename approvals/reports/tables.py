@@ -15,6 +15,8 @@ from approvals.reports.frame import Column, Row
 #: Characters that begin a formula, here and in the full-width forms that spreadsheets read alike.
 STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _MARK = "'"
+#: By this in front spreadsheets know that a file is UTF-8.
+BOM = "\ufeff"
 
 
 class _Line:

@@ -14,6 +14,7 @@ from approvals.models import (
     Group,
     Membership,
     Policy,
+    PublicKey,
     ReportSchedule,
     Resource,
     User,
@@ -26,12 +27,12 @@ from approvals.selectors.sentences import Sentence
 NOUNS = {
     "user": "Person", "group": "Group", "membership": "Membership",
     "resource": "Resource", "entitlement": "Entitlement", "policy": "Policy",
-    "reportschedule": "Report schedule",
+    "reportschedule": "Report schedule", "publickey": "SSH key",
 }  # fmt: skip
 _MODELS: dict[str, Any] = {
     "user": User, "group": Group, "membership": Membership,
     "resource": Resource, "entitlement": Entitlement, "policy": Policy,
-    "reportschedule": ReportSchedule,
+    "reportschedule": ReportSchedule, "publickey": PublicKey,
 }  # fmt: skip
 _NAMED: dict[str, Any] = {
     "manager_id": User, "owner_id": User, "person_id": User, "history_user_id": User,
@@ -120,6 +121,8 @@ def _title(name: str, row: Any, names: dict[tuple[Any, int | None], str]) -> str
     if name == "membership":
         person = names.get((User, row.person_id), "?")
         return f"{person} in {names.get((Group, row.group_id), '?')}"
+    if name == "publickey":
+        return f"{row.fingerprint} of {names.get((User, row.person_id), '?')}"
     if name == "entitlement":
         return f"{names.get((Resource, row.resource_id), '?')} · {row.name}"
     if name == "user":

@@ -41,7 +41,7 @@ def test_an_auditor_takes_evidence_home(
         expect(shown).to_be_visible()
         rows = int(shown.inner_text().split()[0])
         assert rows > 0
-        with taken(page, "Download CSV", tmp_path).open(newline="") as file:
+        with taken(page, "Plain CSV", tmp_path).open(newline="") as file:
             assert sum(1 for _ in csv.DictReader(file)) == rows
 
         page.goto(f"{demo.url}/reports/evidence/")

@@ -5,9 +5,12 @@ import html
 import io
 import json
 import threading
+import time
 import zoneinfo
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, timedelta
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +26,7 @@ from approvals.models import ReportExport, User
 from approvals.reports import frame, registry
 from approvals.reports.frame import Filters
 from approvals.selectors import clock, reporting
+from audit.models import Verification
 from tests.portal.test_inbox import XSS
 from tests.world import World, build
 
@@ -311,3 +315,54 @@ def test_files_have_logins_beside_names(world: World, name: str) -> None:
     row = dict(zip((column.key for column in report.columns), first.cells, strict=True))
     found = tuple(row.get(key) for key in ("subject_login", "requester_login", "approver_login"))
     assert found == LOGINS[name]
+
+
+def test_counting_for_the_list_is_bounded_and_kept_for_a_minute(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(filters: Filters) -> int:
+        return frame.counted("SELECT count(*) FROM (SELECT pg_sleep(30)) s", filters)
+
+    quick = registry.report("request-population")
+    endless = replace(registry.report("who-had-access"), count=slow)
+    monkeypatch.setattr(registry, "REPORTS", (endless, quick))
+    client.force_login(world.dora)
+    begun = time.monotonic()
+    page = client.get(reverse("reports"), {"counts": "1"}, headers={"HX-Request": "true"})
+    assert time.monotonic() - begun < 10
+    assert "more than can be counted quickly" in page.content.decode()
+    assert '<td class="right num">0</td>' in page.content.decode()
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone()[0] == "0", "what follows has its time"
+    world.ask()
+    again = client.get(reverse("reports"), {"counts": "1"}, headers={"HX-Request": "true"})
+    assert '<td class="right num">0</td>' in again.content.decode(), "a minute old at most"
+    other = {"counts": "1", "resource": "orders-db"}
+    fresh = client.get(reverse("reports"), other, headers={"HX-Request": "true"})
+    assert '<td class="right num">1</td>' in fresh.content.decode()
+
+
+@pytest.mark.parametrize(("hours", "words"), [(25, "Intact"), (27, "Not checked lately")])
+def test_intact_does_not_last(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch, hours: int, words: str
+) -> None:
+    at = clock.now() - timedelta(hours=hours)
+    checked = Verification(
+        started_at=at, finished_at=at, by="a test", log="x", size=1, outcome="verified", entries=1
+    )
+    log = SimpleNamespace(size=1, stale=False, unsealed=0)
+    monkeypatch.setattr("audit.selectors.state.current", lambda: log)
+    monkeypatch.setattr("audit.selectors.state.last_verification", lambda: checked)
+    page = get(client, world.dora, reverse("reports")).content.decode()
+    told = page[page.index('<div class="muted">Ledger</div>') :]
+    assert words in told[: told.index("entries")]
+
+
+def test_people_get_a_file_that_says_what_it_is(client: Client, world: World) -> None:
+    page = html.unescape(
+        get(client, world.dora, reverse("report", args=[NAMES[0]])).content.decode()
+    )
+    button = page[page.index('class="btn primary" href="') :]
+    assert "cover=1" in button[: button.index(">Download CSV")]
+    assert ">Plain CSV</a>" in page

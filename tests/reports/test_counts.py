@@ -301,41 +301,6 @@ def test_changes_can_be_of_one_resource_or_one_person(history: World) -> None:
     assert {row["kind"] for row in of_alice} == {"person", "membership"}
 
 
-def test_dormant_rights_are_those_that_nobody_used(history: World) -> None:
-    found = {(row["login"], row["entitlement"]): row for row in rows("dormant-rights")}
-    members = {
-        (login, group)
-        for login, group in sql(
-            "SELECT u.username, g.name FROM approvals_membership m"
-            " JOIN approvals_user u ON u.id = m.person_id JOIN approvals_group g ON g.id = m.group_id"
-        )
-    }
-    rules = sql(
-        "SELECT e.name, r ->> 'name', g FROM approvals_entitlement e"
-        " JOIN approvals_policy p ON p.id = e.policy_id,"
-        " jsonb_array_elements(p.document -> 'rules') r, jsonb_array_elements_text(r -> 'groups') g"
-    )
-    rights = {(login, role) for role, _, group in rules for login, of in members if of == group}
-    asked = set(
-        sql(
-            "SELECT DISTINCT subject.username, r.entitlement_name FROM approvals_accessrequest r"
-            " JOIN approvals_user subject ON subject.id = r.subject_id"
-        )
-    )
-    assert found.keys() == rights - asked
-    assert found
-    assert all(row["times_asked"] == row["times_granted"] == 0 for row in found.values())
-    tomorrow = clock.now().date() + timedelta(days=1)
-    later = {
-        (row["login"], row["entitlement"]): row
-        for row in rows("dormant-rights", filters(first=tomorrow, last=tomorrow))
-    }
-    assert later.keys() == rights
-    assert later["alice", "read-write"]["times_granted"] == 1
-    assert later["gina", "read-write"]["times_granted"] == 0
-    assert later["gina", "read-write"]["times_asked"] == 1
-
-
 @pytest.mark.django_db(transaction=True)
 def test_the_logs_report_is_what_its_tables_say(world: World) -> None:
     world.ended(minutes=1)

@@ -1,5 +1,6 @@
 """Reports as XLSX and PDF, and CSV with a cover: what they carry, and what they refuse."""
 
+import codecs
 import csv
 import io
 import re
@@ -89,9 +90,16 @@ def test_each_format_says_what_it_is_about_and_is_recorded(
     assert (row.format, row.rows, row.query["timezone"]) == (format, 1, "Asia/Tokyo")
     assert row.checkpoint.startswith(made.origin)
     assert response["Content-Disposition"].endswith(f'{row.uid}.{format}"')
+    root = row.checkpoint.split()[2][:16]
+    assert (
+        f"_Asia-Tokyo_orders-db_1-rows_checkpoint-{row.checkpoint_size}_root-{root}_"
+        in (response["Content-Disposition"])
+    )
     assert unquote(response["X-Ledger-Checkpoint"]) == row.checkpoint
     if format == "csv":
-        lines = list(csv.reader(io.StringIO(data.decode(), newline="")))
+        assert data.startswith(codecs.BOM_UTF8), "spreadsheets know by it that it is UTF-8"
+        assert response["Content-Type"].endswith("header=absent")
+        lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
         end = lines.index([])
         about = dict(lines[:end])
         assert lines[end + 1][0] == "request"
