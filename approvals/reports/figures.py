@@ -103,7 +103,7 @@ class Figures:
         if not self.grants_before:
             return ""
         percent = round((self.grants - self.grants_before) * 100 / self.grants_before)
-        return f"{percent:+d} % on as long a time before".replace("-", "−")
+        return f"{percent:+d} % on the period before".replace("-", "−")
 
 
 def compute(filters: Filters, *, now: datetime, stuck_after: timedelta) -> Figures:

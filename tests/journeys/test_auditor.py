@@ -41,6 +41,7 @@ def test_an_auditor_takes_evidence_home(
         expect(shown).to_be_visible()
         rows = int(shown.inner_text().split()[0])
         assert rows > 0
+        page.get_by_text("More files").click()
         with taken(page, "Plain CSV", tmp_path).open(newline="") as file:
             assert sum(1 for _ in csv.DictReader(file)) == rows
 
