@@ -275,7 +275,7 @@ def test_the_share_is_never_rounded_up() -> None:
         pending=0, overdue=0, stuck=0,
     )  # fmt: skip
     assert some.removals.share_within_a_second == "99.99 %"
-    assert some.trend == "+25 % on as long a time before"
+    assert some.trend == "+25 % on the period before"
 
 
 def test_each_removal_is_in_one_band_of_lag(world: World) -> None:
