@@ -6,6 +6,7 @@ all of them are against one checkpoint.
 """
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ from audit.domain import proof, tiles
 from audit.models import Log
 from audit.selectors import log as ledger
 from audit.selectors import payloads, policies, proofs
+
+#: What a terminal acts on or shows in another order: C0, C1, separators of lines, bidi controls.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+#: How deep what was said about a line stands below it.
+_DEEP = 27
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,11 @@ def as_json(trail: Trail) -> str:
 
 
 def as_text(trail: Trail, *, zone: tzinfo) -> str:
-    """Return the trail as lines that people read, in time's order, with times in the zone."""
+    """Return the trail as lines that people read, in time's order, with times in the zone.
+
+    What people wrote begins no line: further lines of theirs stand behind a `| `, and control
+    characters are written out as their escapes.
+    """
     votes = {row.revision: row for row in trail.decisions}
     with timezone.override(zone):
         lines = [
@@ -117,24 +127,45 @@ def as_text(trail: Trail, *, zone: tzinfo) -> str:
         ]
         lines += [(it.occurred_at, 1, it.actor_name, sentences.refused(it)) for it in trail.refused]
         lines.sort(key=lambda line: line[:2])
-        newest = trail.newest
-        told = [
-            f"{trail.reference}  {newest.resource_name} · {newest.entitlement_name}",
-            f"Request    {trail.request_id}",
-            f"For        {newest.subject_name}, asked by {newest.requester_name}",
-            f"Reason     {newest.reason}",
-            f"Ticket     {newest.ticket or 'none'}",
-            f"Policy     {newest.policy_name} version {newest.policy_version},"
-            f" rule {newest.rule_name}",
-            f"State      {newest.state}, revision {newest.revision}",
-            f"Times in   {zone}",
-            "",
-        ]
+        told = _head(trail, zone)
         for at, _, who, said in lines:
-            told.append(f"{_moment(at)}  {who}: {said}")
+            told.append(f"{_moment(at)}  {_in_line(who)}: {_in_line(str(said))}")
             if said.detail:
-                told.append(f"{'':25}  {said.detail}")
+                told.append(f"{'':{_DEEP}}{_below(said.detail, deep=_DEEP)}")
     return "\n".join(told) + "\n"
+
+
+def _head(trail: Trail, zone: tzinfo) -> list[str]:
+    newest = trail.newest
+    access = f"{newest.resource_name} · {newest.entitlement_name}"
+    rule = f"{newest.policy_name} version {newest.policy_version}, rule {newest.rule_name}"
+    return [
+        f"{trail.reference}  {_in_line(access)}",
+        f"Request    {trail.request_id}",
+        f"For        {_in_line(f'{newest.subject_name}, asked by {newest.requester_name}')}",
+        f"Reason     {_below(newest.reason, deep=11)}",
+        f"Ticket     {_in_line(newest.ticket or 'none')}",
+        f"Policy     {_in_line(rule)}",
+        f"State      {newest.state}, revision {newest.revision}",
+        f"Times in   {zone}",
+        "",
+    ]
+
+
+def _in_line(text: str) -> str:
+    """Return a text in one line, without a character that a terminal would act on."""
+    return _CONTROLS.sub(_escape, text)
+
+
+def _below(text: str, *, deep: int) -> str:
+    """Return a text whose further lines are set in and marked as such."""
+    first, *further = text.replace("\r\n", "\n").split("\n")
+    return "\n".join([_in_line(first), *(f"{'':{deep}}| {_in_line(line)}" for line in further)])
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _moment(at: datetime) -> str:
@@ -171,22 +202,33 @@ class Prover:
 
     def pieces(self, trail: Trail) -> Iterator[Piece]:
         """Yield the proof of each sealed entry of a trail."""
-        for number, (kind, operation, place) in enumerate(self._places[trail.request_id], 1):
+        for stem, place in self._named(trail):
             if place.log is None or place.index is None or place.log.pk not in self._trees:
                 continue
             tree, message = self._trees[place.log.pk]
             (opened,) = payloads.read(place.log, start=place.index, count=1)
             path = tuple(tree.inclusion(index=place.index))
             yield Piece(
-                f"{number:02}-{kind}-{operation}",
+                stem,
                 proof.Proof(place.index, path, message).encode(),
                 opened.data,
                 opened.payload(),
             )
 
-    def unsealed(self, trail: Trail) -> int:
-        """Return how many entries of a trail are not sealed yet."""
-        return sum(place.index is None for _, _, place in self._places[trail.request_id])
+    def expected(self, trail: Trail) -> list[dict[str, Any]]:
+        """Return each entry of a trail as the manifest names it: proven in the pack, or waiting."""
+        found = []
+        for stem, place in self._named(trail):
+            said = json.loads(bytes(place.entry.data))
+            known = {"model": said["model"], "id": said["id"], "op": said["op"]}
+            sealed = place.log is not None and place.log.pk in self._trees
+            found.append({"stem": stem} | known | {"sealed": sealed})
+        return found
+
+    def _named(self, trail: Trail) -> Iterator[tuple[str, proofs.Place]]:
+        """Yield each entry of a trail with the name of its files."""
+        for number, (kind, operation, place) in enumerate(self._places[trail.request_id], 1):
+            yield f"{number:02}-{kind}-{operation}", place
 
 
 def _tree(log: Log, *, size: int) -> tiles.Tree:
