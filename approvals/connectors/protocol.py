@@ -143,7 +143,8 @@ class Receipt:
 
     detail: dict[str, Any]
     """Of a removal, `refused_after_ms` is when the target refused new use, counted from the call's
-    beginning, where that is before open sessions are closed."""
+    beginning, where that is before open sessions are closed. `sessions_live_on` says that they are
+    not closed, and perhaps how long they last."""
     sessions_closed: int = 0
     handover: tuple[Handover, ...] = field(default=(), repr=False)
     """Beside the record, kept sealed until it is shown or the grant ends."""

@@ -45,6 +45,17 @@ def _families(now: datetime) -> Iterator[Family]:
         "in the last hour. A window, not a counter: take no rate of it.",
         bounds=lag.bounds, at_most=lag.at_most, count=lag.count, sum=lag.sum,
     )  # fmt: skip
+    login, session = metrics.lags_apart(now=now)
+    for name, until, found in (
+        ("login", "the target refused new use", login),
+        ("session", "the sessions that were open were gone", session),
+    ):
+        yield histogram(
+            f"jitportal_{name}_lag_seconds",
+            f"From the moment that a removal was due to when {until}, of those confirmed in the "
+            "last hour whose target tells it apart. A window, not a counter: take no rate of it.",
+            bounds=found.bounds, at_most=found.at_most, count=found.count, sum=found.sum,
+        )  # fmt: skip
     yield histogram(
         "jitportal_decision_seconds",
         "From the request to the decision, of those that people decided in the last hour. A "

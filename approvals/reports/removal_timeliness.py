@@ -3,11 +3,13 @@
 Due is when the access had to end: when time ran out, or when somebody ended it. Confirmed is when
 the target said that it is gone. Ends that are due and not confirmed are in it, without a lag; in
 figures they count with their age, as late as they are by then. Where another grant held the access,
-nothing was removed: such ends are listed, and count in no figure (`held`).
+nothing was removed: such ends are listed, and count in no figure (`held`). Where the target tells
+when it refused new use, or closed open sessions, both lags stand apart (`selectors.lags`).
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection
@@ -15,7 +17,7 @@ from django.db import connection
 from approvals.reports import held
 from approvals.reports.frame import Column, Figure, Filters
 from approvals.reports.query import Query, Raw, in_period, in_scope, login_of, of_person, report
-from approvals.selectors import sentences
+from approvals.selectors import lags, sentences
 from approvals.selectors.sentences import END_REASONS
 
 DUE = "coalesce(r.removal_due_at, r.ends_at)"
@@ -42,7 +44,7 @@ QUERY = Query(
     request="c.request_id",
     select=f"""r.subject_name, r.resource_name, r.entitlement_name, r.end_reason, {DUE},
         r.removal_started_at, {held.GONE_AT}, {held.HELD_BY}, {ATTEMPTS}, {FAILURES}, {LAST_ERROR},
-        c.state, {login_of("c.subject_id")}""",
+        c.state, {login_of("c.subject_id")}, {lags.LOGIN_LAG}, {lags.SESSION_LAG}""",
 )
 
 COLUMNS = (
@@ -56,6 +58,8 @@ COLUMNS = (
     Column("confirmed_at", "Gone at the target", "moment"),
     Column("held_by", "Held by", "mono"),
     Column("lag_ms", "Lag, ms", "number"),
+    Column("login_lag_ms", "Login lag, ms", "number"),
+    Column("session_lag_ms", "Session lag, ms", "number"),
     Column("attempts", "Attempts", "number"),
     Column("failures", "Failed", "number", wide=True),
     Column("last_error", "Last error"),
@@ -77,6 +81,13 @@ FROM (SELECT *, NOT kept AND (NOT is_open OR age > 1) AS judged
       FROM (SELECT {held.KEPT} AS kept, r.removal_confirmed_at IS NULL AS is_open,
                    extract(epoch FROM coalesce(r.removal_confirmed_at, %(moment)s) - {DUE}) AS age
             {SOURCE}) found) ends
+"""  # noqa: S608 - constants
+
+
+_APART = f"""
+SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM login)),
+       percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM session))
+FROM (SELECT {lags.LOGIN_LAG} AS login, {lags.SESSION_LAG} AS session {SOURCE}) found
 """  # noqa: S608 - constants
 
 
@@ -132,11 +143,16 @@ def measure(filters: Filters) -> Measured:
 def _cells(rows: Sequence[Raw], filters: Filters) -> Iterable[Sequence[Any]]:
     for _, values in rows:
         subject, resource, entitlement, why, due_at, started_at, gone_at, held_by, *more = values
-        attempts, failures, error, state, login = more
+        attempts, failures, error, state, login, *apart = more
         yield (
             subject, resource, entitlement, END_REASONS.get(why, why), due_at, started_at, gone_at,
-            held_by, held.lag_ms(due_at, gone_at), attempts, failures, error or "", state, login,
+            held_by, held.lag_ms(due_at, gone_at), *map(_milliseconds, apart), attempts, failures,
+            error or "", state, login,
         )  # fmt: skip
+
+
+def _milliseconds(lag: timedelta | None) -> int | None:
+    return None if lag is None else round(lag / timedelta(milliseconds=1))
 
 
 def summary(filters: Filters) -> tuple[Figure, ...]:
@@ -151,6 +167,21 @@ def summary(filters: Filters) -> tuple[Figure, ...]:
         Figure("p95", found.words(found.p95)),
         Figure("p99", found.words(found.p99)),
         Figure("Worst", found.worst_words),
+        *_apart(filters),
+    )
+
+
+def _apart(filters: Filters) -> tuple[Figure, ...]:
+    """Return the percentiles of both lags, of the confirmed ends of which they are known."""
+    with connection.cursor() as cursor:
+        cursor.execute(_APART, filters.parameters)
+        found = cursor.fetchone()
+    return tuple(
+        Figure(
+            f"{name} lag, median · p95 · p99",
+            " · ".join(sentences.short(float(lag)) for lag in values) if values else "–",
+        )
+        for name, values in zip(("Login", "Session"), found, strict=True)
     )
 
 

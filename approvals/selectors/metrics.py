@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
+from approvals.selectors import lags
 from approvals.selectors.failing import CLEANUPS
 
 WINDOW = timedelta(hours=1)
@@ -68,6 +69,31 @@ def last_hour(*, now: datetime) -> tuple[Spread, Spread]:
         for what, bucket, count, total in cursor.fetchall():
             found[what][bucket] = count, total
     return _spread(LAG_BOUNDS, found["lag"]), _spread(DECISION_BOUNDS, found["decision"])
+
+
+_APART = f"""
+SELECT what, width_bucket(seconds, %(bounds)s::float8[]), count(*), sum(seconds) FROM (
+    SELECT what, extract(epoch FROM lag)::float8 AS seconds
+    FROM approvals_accessrequest r
+    CROSS JOIN LATERAL (
+        VALUES ('login', {lags.LOGIN_LAG}), ('session', {lags.SESSION_LAG})) apart (what, lag)
+    WHERE r.event = 'confirmed' AND r.occurred_at > %(since)s AND r.occurred_at <= %(now)s
+      AND r.removal_due_at IS NOT NULL AND lag IS NOT NULL) measured
+GROUP BY 1, 2
+"""  # noqa: S608 - constants
+
+
+def lags_apart(*, now: datetime) -> tuple[Spread, Spread]:
+    """Return how late new use was refused, and open sessions were gone (one query).
+
+    Of those removals of the last hour of which it is known apart, as `lags` says.
+    """
+    found: dict[str, dict[int, tuple[int, float]]] = {"login": {}, "session": {}}
+    with connection.cursor() as cursor:
+        cursor.execute(_APART, {"since": now - WINDOW, "now": now, "bounds": _above(LAG_BOUNDS)})
+        for what, bucket, count, total in cursor.fetchall():
+            found[what][bucket] = count, total
+    return _spread(LAG_BOUNDS, found["login"]), _spread(LAG_BOUNDS, found["session"])
 
 
 def _above(bounds: Sequence[float]) -> list[float]:

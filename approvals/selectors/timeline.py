@@ -27,7 +27,7 @@ from approvals.models import (
     User,
 )
 from approvals.models.request import reference
-from approvals.selectors import beside, handing_over, questions, requests, sentences
+from approvals.selectors import beside, handing_over, lags, questions, requests, sentences
 from approvals.selectors.beside import Line
 from audit.selectors.erasures import ERASED
 
@@ -46,7 +46,8 @@ class Removal:
     attempts: int
     error: str
     login_lag: timedelta | None = None
-    """From due to when the target refused new use; None where it is known of the whole only."""
+    session_lag: timedelta | None = None
+    """As in `lags`; None where only the whole is known."""
     kept_by: str = ""
     """The request that holds the same access, so that the target keeps it."""
 
@@ -64,6 +65,11 @@ class Removal:
     def login_lag_words(self) -> str:
         """Return the lag of new use in words; nothing where it isn't known apart."""
         return "" if self.login_lag is None else lag_words(self.login_lag)
+
+    @property
+    def session_lag_words(self) -> str:
+        """Return the lag of open sessions in words; nothing where it isn't known apart."""
+        return "" if self.session_lag is None else lag_words(self.session_lag)
 
 
 class History(NamedTuple):
@@ -95,9 +101,12 @@ class _ClockTimestamp(Func):
 
 def load(record: AccessRequest) -> History:
     """Return the history, newest first, and when it was read (four queries at most)."""
+    late = lags.inline()
     revisions = list(
         AccessRequest.objects.filter(request_id=record.request_id)
         .annotate(
+            login_lag=late.login,
+            session_lag=late.session,
             read_at=_ClockTimestamp(),
             asked=Case(When(revision=1, then=questions.inline())),
             is_extended=Exists(CurrentRequest.objects.filter(extends=record.request_id)),
@@ -129,7 +138,7 @@ def load(record: AccessRequest) -> History:
         now=now,
         lines=lines,
         revisions=len(revisions),
-        removal=_removal(newest, events),
+        removal=_removal(newest, events, login=newest.login_lag, session=newest.session_lag),
         last_error=error,
         counts=(len(events), len(notices), len(messages), len(handed)),
         extensions=tuple(extensions),
@@ -360,22 +369,13 @@ def lag_words(lag: timedelta) -> str:
     return f"{milliseconds / 1_000:.1f} s" if milliseconds < 10_000 else words(lag)
 
 
-def _login_lag(newest: AccessRequest, events: Sequence[GrantEvent]) -> timedelta | None:
-    """Return how long after it was due new use was refused, where the target told."""
-    receipt = newest.detail.get("receipt")
-    if newest.removal_due_at is None or not isinstance(receipt, dict):
-        return None
-    if receipt.get("refused_at_end"):
-        return timedelta(0)
-    removed = [event for event in events if event.kind == GrantEvent.Kind.REMOVED]
-    after = receipt.get("refused_after_ms")
-    if not removed or not isinstance(after, int):
-        return None
-    refused_at = removed[-1].started_at + timedelta(milliseconds=after)
-    return max(timedelta(0), refused_at - newest.removal_due_at)
-
-
-def _removal(newest: AccessRequest, events: Sequence[GrantEvent]) -> Removal | None:
+def _removal(
+    newest: AccessRequest,
+    events: Sequence[GrantEvent],
+    *,
+    login: timedelta | None,
+    session: timedelta | None,
+) -> Removal | None:
     if newest.removal_due_at is None:
         return None
     tries = [
@@ -389,6 +389,7 @@ def _removal(newest: AccessRequest, events: Sequence[GrantEvent]) -> Removal | N
         sessions_closed=int(newest.detail.get("sessions_closed") or 0),
         attempts=len(tries),
         error=tries[-1].error if tries else "",
-        login_lag=_login_lag(newest, events),
+        login_lag=login,
+        session_lag=session,
         kept_by=str(newest.detail["receipt"].get("covered_by")) if _is_kept(newest) else "",
     )

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from statistics import quantiles
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from approvals.domain.states import EndReason
 from approvals.models import AccessRequest, Group, Membership, OutboxItem, Policy, User
 from approvals.reports import registry
 from approvals.reports.frame import Filters
-from approvals.selectors import clock
+from approvals.selectors import clock, sentences
 from approvals.services import directory, grants
 from tests.audit.sealer import new_signer, seal
 from tests.connectors.noop import Noop
@@ -155,6 +156,49 @@ def test_each_end_has_its_lag_and_the_percentiles_are_theirs(history: World) -> 
     late = rows("failed-removals", chosen)
     assert [row["request_id"] for row in late] == [key for key, lag in expected if lag > 60_000]
     assert {row["resolution"] for row in late} == {"removed"}
+
+
+def test_login_and_session_lags_are_those_that_the_targets_answers_tell(world: World) -> None:
+    """The rows against the events of the calls, the figures against Python's own percentiles."""
+    receipts: list[dict[str, Any]] = [
+        {"refused_after_ms": 40}, {"refused_after_ms": 900}, {"refused_at_end": True}, {},
+    ]  # fmt: skip
+    for number, receipt in enumerate(receipts):
+        request = world.active(by=another(world, f"p{number}"), minutes=1 + number)
+        due_at = request.ends_at
+        assert due_at is not None
+        grants.end_due(now=due_at)
+        late = timedelta(seconds=1 + number)
+        attempt = grants.Attempt(1, due_at + late / 2, due_at + late, detail=receipt)
+        grants.confirm_many([(request.request_id, attempt)], now=due_at + late)
+    chosen = filters(at=clock.now() + timedelta(minutes=20))
+    found = {row["request_id"]: row for row in rows("removal-timeliness", chosen)}
+    logins = dict(
+        sql(
+            "SELECT e.request_id::text, CASE WHEN e.detail ? 'refused_at_end' THEN 0 ELSE"
+            " round(extract(epoch FROM e.started_at - a.ends_at) * 1000)::int"
+            " + (e.detail ->> 'refused_after_ms')::int END FROM approvals_grantevent e"
+            " JOIN approvals_accessrequest a USING (request_id)"
+            " WHERE e.kind = 'removed' AND a.event = 'activated'"
+        )
+    )
+    sessions = dict(
+        sql(
+            "SELECT e.request_id::text, CASE WHEN e.detail ? 'refused_after_ms' THEN"
+            " round(extract(epoch FROM e.occurred_at - a.ends_at) * 1000)::int END"
+            " FROM approvals_grantevent e JOIN approvals_accessrequest a USING (request_id)"
+            " WHERE e.kind = 'removed' AND a.event = 'activated'"
+        )
+    )
+    assert {key: row["login_lag_ms"] for key, row in found.items()} == logins
+    assert {key: row["session_lag_ms"] for key, row in found.items()} == sessions
+    assert sorted(map(str, logins.values())) == ["0", "1900", "540", "None"]
+    told = figures("removal-timeliness", chosen)
+    for name, lags in (("Login", logins), ("Session", sessions)):
+        known = [lag / 1000 for lag in lags.values() if lag is not None]
+        percents = quantiles(known, n=100, method="inclusive")
+        expected = " · ".join(sentences.short(percents[at - 1]) for at in (50, 95, 99))
+        assert told[f"{name} lag, median · p95 · p99"] == expected
 
 
 def test_a_removal_that_fails_is_told_with_its_errors_and_stays_open(

@@ -152,6 +152,8 @@ class PostgresRole(Connector):
             closed = 0
             if login is not None and target.terminate:
                 closed = catalog.close_sessions(connection, login=login)
+            elif login is not None:
+                detail["sessions_live_on"] = True
         if "still_member_through" in detail:
             log.warning("postgres_role.still_member", request_id=spec.request_id, **detail)
         return Receipt(detail=detail, sessions_closed=closed)
