@@ -253,14 +253,9 @@ def deliver(
     with _alone(once_key):
         text, html = rendering.render(letter, to=to, reference=reference)
         notice = _Notice(
-            kind=kind,
-            once_key=once_key,
-            thread=thread,
-            letter=letter,
-            text=text,
-            html=html,
+            kind=kind, once_key=once_key, thread=thread, letter=letter, text=text, html=html,
             attachments=attachments,
-        )
+        )  # fmt: skip
         for channel in registry.CHANNELS:
             address = channel.address(to)
             if address is None or not (channel.INTERRUPTS or in_centre):

@@ -42,7 +42,7 @@ def _after(before: str) -> str:
 
 
 class Migration(migrations.Migration):
-    dependencies: ClassVar = [("approvals", "0030_erase_keyed_writes")]
+    dependencies: ClassVar = [("approvals", "0023_erase_keyed_writes")]
 
     operations: ClassVar = [
         migrations.RunSQL(NAMES, "DROP FUNCTION approvals_names(text, text[]);"),
