@@ -4,9 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -40,28 +38,10 @@ from approvals.selectors import chains, clock, questions, reviews
 from approvals.selectors import requests as reads
 from approvals.services import checking, provisioning, requests, ssh_keys
 from jitportal.embedded import bastion, roles
+from tests.demo import seed, told
 from tests.world import World
 
-
-def seed(**options: Any) -> str:
-    out = StringIO()
-    with override_settings(DEMO=True):
-        call_command("seed_demo", stdout=out, **options)
-    return out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def told(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
-    """What the command said, in a transaction that is undone after this module's tests.
-
-    A quarter of the demo's time is enough here.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "DAYS", 40)
-        with django_db_blocker.unblock(), transaction.atomic():
-            yield seed()
-            transaction.set_rollback(True)
-    connection.close()
+__all__ = ["told"]
 
 
 @pytest.fixture
