@@ -24,6 +24,22 @@ WITH life AS (
     WHERE due >= %(start)s AND due < %(end)s AND (ended > '-infinity' OR ends <= %(moment)s)
 ), judged AS (SELECT * FROM due WHERE NOT kept AND (gone IS NOT NULL OR late > 1))
 """
+#: What may be left of access that never became active, and did not go at the first try.
+_LEFT_OVER = """SELECT count(*) FROM (
+        SELECT DISTINCT ON (request_id) * FROM approvals_accessrequest
+        ORDER BY request_id, revision DESC) newest
+    CROSS JOIN LATERAL (
+        SELECT max(occurred_at) FILTER (WHERE kind = 'gone') AS gone_at,
+               count(*) FILTER (WHERE kind = 'remove_failed'
+                                AND occurred_at <= %(moment)s) AS failures,
+               count(*) FILTER (WHERE kind = 'remove_failed' AND occurred_at >= %(start)s
+                                AND occurred_at < %(end)s) AS in_period
+        FROM approvals_grantevent e WHERE e.request_id = newest.request_id) tried
+    WHERE activated_at IS NULL AND state IN ('approved', 'cancelled', 'failed')
+      AND newest.occurred_at < %(end)s AND failures > 0
+      AND (in_period > 0 OR coalesce(gone_at >= %(start)s, true))
+      AND (%(resource)s::text IS NULL OR resource_name = %(resource)s)
+      AND (%(person)s::bigint IS NULL OR %(person)s IN (subject_id, requester_id))"""
 _ASKED = """
 WITH asked AS (SELECT * FROM approvals_accessrequest WHERE revision = 1
     AND (%(resource)s::text IS NULL OR resource_name = %(resource)s))
@@ -160,7 +176,7 @@ COUNTS: dict[str, str] = {
                OR %(person)s IN (t.actor_id, a.subject_id, a.requester_id))""",
     "active-as-of": f"{_LIFE} SELECT count(*) FROM mine WHERE {_THERE}",
     "removal-timeliness": f"{_LIFE} SELECT count(*) FROM due",
-    "failed-removals": f"""{_LIFE} SELECT count(*) FROM mine m
+    "failed-removals": f"""{_LIFE} SELECT ({_LEFT_OVER}) + count(*) FROM mine m
         WHERE due < %(end)s AND (ended > '-infinity' OR ends <= %(moment)s) AND (
             due + interval '1 minute' <= %(moment)s AND coalesce(gone > %(moment)s, true)
             OR gone > due + interval '1 minute' AND gone >= %(start)s AND gone < %(end)s
@@ -248,8 +264,8 @@ FIGURES: dict[str, tuple[Told, str]] = {
     ),
     "failed-removals": (
         _number("resolution", "still there"),
-        f"""{_LIFE} SELECT count(*) FROM mine WHERE due + interval '1 minute' <= %(moment)s
-            AND gone IS NULL AND due < %(end)s AND (ended > '-infinity' OR ends <= %(moment)s)""",
+        f"""{_LIFE} SELECT ({_LEFT_OVER} AND gone_at IS NULL) + count(*) FROM mine
+            WHERE due + interval '1 minute' <= %(moment)s AND gone IS NULL AND due < %(end)s AND (ended > '-infinity' OR ends <= %(moment)s)""",
     ),
     "orphaned-access": (
         _figure("Still there"),

@@ -90,12 +90,13 @@ def _add_ends(alice: User, at: datetime) -> None:
     grants.fail(request_id=failing, reason="The role is gone.", now=at + DAY + hour)
     stuck = ask(at + 2 * DAY)
     grants.activate(request_id=stuck, attempt=done(at + 2 * DAY + blink), now=at + 2 * DAY + blink)
-    for number in (1, 2):
-        tried = at + 2 * DAY + number * 2 * hour
-        grants.attempted(
-            request_id=stuck, kind="remove_failed",
-            attempt=replace(done(tried), number=number, error="no route to host"),
-        )  # fmt: skip
+    for which, began in ((stuck, at + 2 * DAY), (failing, at + DAY)):
+        for number in (1, 2):
+            tried = began + number * 2 * hour
+            grants.attempted(
+                request_id=which, kind="remove_failed",
+                attempt=replace(done(tried), number=number, error="no route to host"),
+            )  # fmt: skip
     silent = ask(at - 9 * DAY, entitlement=write, reason="Reprocess stuck refunds.", ticket="X-1")
     escalation.advance(silent, now=at)
     assert reads.current(silent).state == "lapsed"
