@@ -12,7 +12,7 @@ from django.utils.html import format_html
 
 from approvals.admin.configuration import ConfigurationAdmin, ReasonedForm
 from approvals.admin.connector_fields import SettingsAdmin, SettingsForm
-from approvals.admin.documents import DocumentField
+from approvals.admin.policies import PolicyField, as_list
 from approvals.models import Entitlement, Policy, Resource
 from approvals.services import connector_forms, provisioning
 
@@ -21,7 +21,7 @@ _EXAMPLE = {
         {
             "name": "Changing data",
             "groups": ["eng", "sre"],
-            "longest": 28800,
+            "longest": "8h",
             "ticket": False,
             "reason_min": 10,
             "levels": [
@@ -30,17 +30,17 @@ _EXAMPLE = {
                     "from": [{"kind": "manager"}],
                     "fallback": [{"kind": "owner"}],
                     "quorum": 1,
-                    "within": 14400,
-                    "remind": 3600,
+                    "within": "4h",
+                    "remind": "1h",
                     "escalate": [
-                        {"to": [{"kind": "manager", "of": 2}], "within": 14400, "keep": True}
+                        {"to": [{"kind": "manager", "of": 2}], "within": "4h", "keep": True}
                     ],
                 },
                 {
                     "name": "Data owners",
                     "from": [{"kind": "group", "name": "data-owners"}],
                     "quorum": 1,
-                    "within": 14400,
+                    "within": "4h",
                 },
             ],
         }
@@ -51,15 +51,16 @@ _EXAMPLE = {
 class PolicyForm(ReasonedForm):
     """A policy with its document."""
 
-    document = DocumentField(
+    document = PolicyField(
         help_text=format_html(
             "Rules in order; the first one that fits the person's groups and the duration decides. "
-            "Times are seconds. Where approvers come from: <code>manager</code> (with "
+            "Times are written as <code>4h</code>, <code>90m</code> or <code>1d</code>; a bare "
+            "number is seconds. Where approvers come from: <code>manager</code> (with "
             "<code>of</code> 2: the manager's manager), <code>owner</code> of the resource, "
             "<code>group</code> and <code>person</code> with a <code>name</code>. "
             "<code>auto_approve</code> instead of <code>levels</code> works for low risk only. "
-            "<code>everyone</code> instead of <code>groups</code> lets all ask. An example:"
-            "<pre>{}</pre>",
+            "<code>everyone</code> instead of <code>groups</code> lets all ask."
+            "<details><summary>An example</summary><pre>{}</pre></details>",
             json.dumps(_EXAMPLE, indent=2),
         )
     )
@@ -78,16 +79,28 @@ class PolicyAdmin(ConfigurationAdmin):
         (
             None,
             {
-                "fields": ("name", "description", "document", "version", "change_reason"),
+                "fields": (
+                    "name",
+                    "description",
+                    "document",
+                    "rules",
+                    "version",
+                    "change_reason",
+                ),
                 "description": "Each save is a new version. Requests that wait keep the chain of "
                 "the version that they were sent under; approvals must be allowed by today's too.",
             },
         ),
     )
-    readonly_fields = ("version",)
+    readonly_fields = ("rules", "version")
     list_display = ("name", "description", "version", "used_by")
     search_fields = ("name", "description")
     history_list_display = ("version",)
+
+    @admin.display(description="As it is saved")
+    def rules(self, policy: Policy) -> str:
+        """Return the rules with their levels, as they were saved last."""
+        return as_list(policy.document) or "–"
 
     @admin.display(description="Used by")
     def used_by(self, policy: Policy) -> str:
@@ -156,7 +169,7 @@ class ResourceAdmin(SettingsAdmin):
     """Target systems."""
 
     form = ResourceForm
-    raw_id_fields = ("owner",)
+    autocomplete_fields = ("owner",)
     fieldsets = (
         (None, {"fields": ("name", "title", "description", "owner")}),
         (

@@ -18,7 +18,12 @@ class DocumentField(forms.JSONField):
     """
 
     def __init__(self, **options: Any) -> None:
-        attributes = {"class": "vLargeTextField", "rows": 24, "cols": 100, "spellcheck": "false"}
+        attributes = {
+            "class": "vLargeTextField document",
+            "rows": 24,
+            "cols": 100,
+            "spellcheck": "false",
+        }
         options.setdefault("widget", forms.Textarea(attrs=attributes))
         super().__init__(**options)
         self.empty_values = [None, ""]  # {} is an object, which may be wrong in its own way

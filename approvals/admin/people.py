@@ -39,7 +39,7 @@ class StandingMemberships(MembershipInline):
     verbose_name = "standing membership"
     verbose_name_plural = "standing memberships"
     fields = ("person", "group")
-    raw_id_fields = ("person",)
+    autocomplete_fields = ("person",)
     extra = 0
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
@@ -118,7 +118,7 @@ class PersonAdmin(ConfigurationAdmin, UserAdmin):  # type: ignore[misc,type-arg]
     form = PersonForm
     add_form = PersonAddForm
     change_password_form = PasswordForm
-    raw_id_fields = ("manager",)
+    autocomplete_fields = ("manager",)
     fieldsets = (
         (
             None,

@@ -104,6 +104,31 @@ def test_an_operator_sees_every_list(operator: Client, world: World, noop: Noop)
         assert answer.status_code == 200, model
 
 
+def test_the_start_lists_what_it_is_for_in_the_frame_of_the_portal(
+    operator: Client, world: World
+) -> None:
+    answer = operator.get(reverse("admin:index"))
+    listed = {
+        app["name"]: [each["name"] for each in app["models"]] for app in answer.context["app_list"]
+    }
+    assert list(listed) == ["Catalogue", "People", "Records, to read only"]
+    assert listed["Catalogue"] == ["Resources", "Entitlements", "Policies"]
+    assert listed["People"] == ["People", "Groups"]
+    assert len(listed["Records, to read only"]) == len(RECORDS) + 1
+    page = answer.content.decode()
+    assert page.count('aria-label="Main"') == 1
+    assert "nav-sidebar" not in page
+    assert operator.get(reverse("admin:app_list", args=["approvals"])).status_code == 200
+
+
+def test_lists_and_objects_are_headed_by_their_names(operator: Client, world: World) -> None:
+    page = operator.get(address("resource", "changelist")).content.decode()
+    assert "<h1>Resources</h1>" in page
+    assert "to change" not in page
+    page = operator.get(address("resource", "change", world.resource.pk)).content.decode()
+    assert f"<h1>{world.resource}</h1>" in page
+
+
 def test_nothing_else_is_registered() -> None:
     names = {model._meta.label for model in admin.site._registry}
     assert names == {
@@ -198,6 +223,24 @@ def test_a_policy_gets_its_next_version(operator: Client, world: World) -> None:
     assert answer.status_code == 302
     policy.refresh_from_db()
     assert (policy.version, policy.document["rules"][0]["longest"]) == (2, 3600)
+
+
+def test_a_policy_is_read_and_written_with_times_in_words(operator: Client, world: World) -> None:
+    policy = world.write.policy
+    assert policy is not None
+    url = address("policy", "change", policy.pk)
+    assert json.loads(fields(operator, url)["document"])["rules"][0]["longest"] == "8h"
+    page = operator.get(url).content.decode()
+    assert "<details><summary>An example</summary>" in page
+    assert '<ol class="rules">' in page
+    document = policy.document
+    document["rules"][0]["longest"] = "1h30"
+    assert change(operator, "policy", policy.pk, document=json.dumps(document)).status_code == 302
+    policy.refresh_from_db()
+    assert policy.document["rules"][0]["longest"] == 5400
+    document["rules"][0]["longest"] = "soon"
+    answer = change(operator, "policy", policy.pk, document=json.dumps(document))
+    assert "rules[0].longest: Write a duration" in answer.content.decode()
 
 
 @pytest.mark.parametrize(
