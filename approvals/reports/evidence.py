@@ -60,7 +60,12 @@ class _Item:
     trail: trails.Trail
     of: list[str]
     proofs: int = 0
-    unsealed: int = 0
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def unsealed(self) -> int:
+        """Return how many of its entries were not sealed yet."""
+        return sum(not entry["sealed"] for entry in self.entries)
 
 
 @dataclass
@@ -169,6 +174,15 @@ def _add_cover(
             {"name": it.name, "population": it.population, "drawn": [str(key) for key in it.drawn]}
             for it in samples
         ],
+        "items": [
+            {
+                "request": str(it.trail.request_id),
+                "folder": it.folder,
+                "drawn_as": it.of,
+                "entries": it.entries,
+            }
+            for it in items
+        ],
         "files": dict(archive.hashes),
     }
     archive.text("manifest.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -207,7 +221,7 @@ def _add_item(archive: _Archive, item: _Item, prover: trails.Prover, filters: Fi
         if piece.payload is not None:
             archive.add(f"{stem}.payload.json", [piece.payload])
         item.proofs += 1
-    item.unsealed = prover.unsealed(item.trail)
+    item.entries = prover.expected(item.trail)
 
 
 def _about(order: Order, *, export: ReportExport, actor: User, at: datetime) -> dict[str, Any]:

@@ -202,22 +202,33 @@ class Prover:
 
     def pieces(self, trail: Trail) -> Iterator[Piece]:
         """Yield the proof of each sealed entry of a trail."""
-        for number, (kind, operation, place) in enumerate(self._places[trail.request_id], 1):
+        for stem, place in self._named(trail):
             if place.log is None or place.index is None or place.log.pk not in self._trees:
                 continue
             tree, message = self._trees[place.log.pk]
             (opened,) = payloads.read(place.log, start=place.index, count=1)
             path = tuple(tree.inclusion(index=place.index))
             yield Piece(
-                f"{number:02}-{kind}-{operation}",
+                stem,
                 proof.Proof(place.index, path, message).encode(),
                 opened.data,
                 opened.payload(),
             )
 
-    def unsealed(self, trail: Trail) -> int:
-        """Return how many entries of a trail are not sealed yet."""
-        return sum(place.index is None for _, _, place in self._places[trail.request_id])
+    def expected(self, trail: Trail) -> list[dict[str, Any]]:
+        """Return each entry of a trail as the manifest names it: proven in the pack, or waiting."""
+        found = []
+        for stem, place in self._named(trail):
+            said = json.loads(bytes(place.entry.data))
+            known = {"model": said["model"], "id": said["id"], "op": said["op"]}
+            sealed = place.log is not None and place.log.pk in self._trees
+            found.append({"stem": stem} | known | {"sealed": sealed})
+        return found
+
+    def _named(self, trail: Trail) -> Iterator[tuple[str, proofs.Place]]:
+        """Yield each entry of a trail with the name of its files."""
+        for number, (kind, operation, place) in enumerate(self._places[trail.request_id], 1):
+            yield f"{number:02}-{kind}-{operation}", place
 
 
 def _tree(log: Log, *, size: int) -> tiles.Tree:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from datetime import UTC, date, timedelta
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,12 @@ def another(world: World, login: str) -> User:
 
 @real
 def test_a_pack_verifies_offline_with_what_is_in_it(
-    client: Client, world: World, folder: Path
+    client: Client, world: World, folder: Path, later: Callable[[timedelta], None]
 ) -> None:
     ended = world.ended(minutes=1, reason="Stuck refunds of the 23rd.")
     active = world.active(by=another(world, "frank"))
     seal(new_signer())
+    later(timedelta(minutes=2))
     manifest = unpack(order(client, world.dora), folder)
     row = ReportExport.objects.get()
     assert (row.report, row.format, str(row.uid)) == ("evidence-pack", "zip", manifest["pack"])
