@@ -60,7 +60,7 @@ _KEEPS = ("base-uri", "form-action", "frame-ancestors")
 #: What a script must never come from: any host, or a text that somebody put into an address.
 _ANYWHERE = frozenset({"*", "data:", "blob:", "filesystem:", "http:", "https:"})
 #: Mail programs read inline styles only; these are never shown within the portal's own pages.
-_MAIL = "mail"
+_MAILS = (("mail",), ("account", "email"))
 _TEMPLATE_CODE = re.compile(
     r"{%\s*comment.*?{%\s*endcomment\s*%}|{%.*?%}|{{.*?}}|{#.*?#}", re.DOTALL
 )
@@ -109,7 +109,7 @@ def nothing_inline_is_written(**_: Any) -> list[CheckMessage]:
         )
         for folder in folders
         for path in sorted(folder.rglob("*.html"))
-        if path.relative_to(folder).parts[0] != _MAIL
+        if not any(path.relative_to(folder).parts[: len(mail)] == mail for mail in _MAILS)
         for found in inline(path.read_text(encoding="utf-8"))
     ]
     return errors

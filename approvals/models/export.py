@@ -13,7 +13,8 @@ class ReportExport(AppendOnly):
     """One download of a report, committed before its first byte leaves.
 
     `rows` is the file's exact number. The checkpoint is the newest one at that moment; it is empty
-    where nothing was sealed yet.
+    where nothing was sealed yet. `digest` is that of a pack's manifest, whose bytes are known by
+    then; those of a file that is streamed are not.
     """
 
     ledger_name: ClassVar[str] = "report_export"
@@ -29,6 +30,9 @@ class ReportExport(AppendOnly):
     checkpoint_origin = models.CharField(max_length=200, blank=True)
     checkpoint_size = models.PositiveBigIntegerField(null=True)
     checkpoint_root = models.CharField(max_length=64, blank=True, help_text="In hex.")
+    digest = models.BinaryField(
+        max_length=32, null=True, help_text="SHA-256 of an evidence pack's manifest."
+    )
     occurred_at = models.DateTimeField()
 
     class Meta:

@@ -2,7 +2,8 @@
 
 Reports as CSV; seeded samples of grants and terminations, each item with its trail and the proofs
 of its entries; the verifier, the published keys, a manifest of every file's hash, and a cover that
-says what is what. It is written to a file on disk, and recorded as a download before that.
+says what is what. It is written to a file on disk, and recorded as a download before any of it is
+sent; the record has the manifest's hash, and so vouches for all of it in the log.
 """
 
 import itertools
@@ -106,7 +107,7 @@ def make(order: Order, *, actor: User, now: datetime) -> Pack:
             archive = _Archive(made, now.astimezone(order.filters.zone))
             counts = {report.id: report.count(order.filters) for report in order.reports}
             samples, items = _add_contents(archive, order)
-            export = exports.record(  # last, so that no report in it counts its own download
+            export = exports.draft(
                 actor=actor,
                 report=ID,
                 title=TITLE,
@@ -117,6 +118,8 @@ def make(order: Order, *, actor: User, now: datetime) -> Pack:
             )
             about = _about(order, export=export, actor=actor, at=archive.at)
             _add_cover(archive, about, order, counts=counts, samples=samples, items=items)
+            # Recorded last: the manifest is known by now, and no report in it counts this download.
+            exports.record_made(export, digest=bytes.fromhex(archive.hashes["manifest.json"]))
     except BaseException:
         file.close()
         raise

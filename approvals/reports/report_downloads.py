@@ -14,7 +14,8 @@ QUERY = Query(
     at="x.occurred_at",
     key="x.uid",
     select="""x.occurred_at, x.actor_name, x.title, x.format, x.rows, x.query::text,
-        x.checkpoint_origin, x.checkpoint_size, x.checkpoint_root, x.uid""",
+        x.checkpoint_origin, x.checkpoint_size, x.checkpoint_root, x.uid,
+        coalesce(encode(x.digest, 'hex'), '')""",
 )
 
 COLUMNS = (
@@ -28,11 +29,12 @@ COLUMNS = (
     Column("checkpoint_size", "Checkpoint", "number"),
     Column("checkpoint_root", "Root", "mono", wide=True),
     Column("download_id", "Download", "mono", wide=True),
+    Column("digest", "SHA-256 of a pack's manifest", "mono", wide=True),
 )
 
 
 def _cells(rows: Sequence[Raw], filters: Filters) -> Iterable[Sequence[Any]]:
-    return [(*values[:9], str(values[9])) for _, values in rows]
+    return [(*values[:9], str(values[9]), values[10]) for _, values in rows]
 
 
 REPORT = report(

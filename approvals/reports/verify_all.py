@@ -9,7 +9,9 @@ It travels in the pack and imports nothing of the portal. It checks
    commit to, no more and no less.
 
 Ends with status 1 if anything does not hold. The policy beside it is the portal's own word: give
-the one that you noted earlier as an argument to rely on that instead.
+the one that you noted earlier as an argument to rely on that instead. manifest.json itself is
+vouched for by the entry of the pack's own record in the log, which was sealed after the pack was
+made: the last lines say how to compare it.
 """
 
 import contextlib
@@ -45,6 +47,8 @@ def main(arguments: list[str]) -> int:
         return 1
     if not pack.items:
         _say("The manifest says that nothing was sampled: there was nothing to prove.")
+    for line in _about_manifest(pack.manifest["pack"]):
+        _say(line)
     return 0
 
 
@@ -262,6 +266,18 @@ def _same(told: Any, sealed: Any) -> bool:
         with contextlib.suppress(ValueError):
             return bool(json.loads(sealed) == told)
     return False
+
+
+def _about_manifest(pack: str) -> list[str]:
+    return [
+        "What vouches for manifest.json, and so for reports and samples: its SHA-256 is",
+        f"  {_sha256('manifest.json')}",
+        f"and stands as `digest` in the sealed record of this pack, report_export {pack}.",
+        "It was sealed after the pack was made, so its proof is not in here: find that id on the",
+        "portal's Ledger page, take proof, entry and values, compare `digest` in the values, and",
+        "  python3 verifier.py proof PROOF --entry ENTRY --payload VALUES --policy POLICY",
+        "All of the above holds; only that comparison shows that this is the pack that was made.",
+    ]
 
 
 def _verifier() -> Any:

@@ -20,7 +20,7 @@ from approvals.models import (
     ReviewItem,
     User,
 )
-from approvals.selectors import requests
+from approvals.selectors import people, requests
 from approvals.selectors import reviews as reads
 from approvals.services import grants, recording, refused, review_notices, review_rules
 
@@ -48,6 +48,10 @@ def show(*, actor: User, items: Iterable[ReviewItem], now: datetime) -> None:
             " SELECT key, %s, %s FROM unnest(%s::uuid[]) key ON CONFLICT DO NOTHING",
             [actor.pk, now, keys],
         )
+
+
+class OwnWork(Settled):
+    """Somebody would sign off what they opened or decided, and another person could."""
 
 
 class Decided(NamedTuple):
@@ -263,8 +267,10 @@ def sign_off(
 ) -> ReviewCampaign:
     """Close a campaign of which every item is decided; what is overdue is settled first.
 
-    Raises: NotFound; NotAllowed for others than compliance; Settled when it is over, or while
-    items wait and it isn't due; Invalid.
+    Whoever opened it or decided about items of it signs it off only where nobody else of
+    compliance could; the record says so then.
+    Raises: NotFound; NotAllowed for others than compliance; OwnWork; Settled when it is over, or
+    while items wait and it isn't due; Invalid.
     """
     review_rules.only_compliance(actor)
     comment = review_rules.text(comment, "comment", review_rules.REASON_MOST)
@@ -277,10 +283,37 @@ def sign_off(
                 f"{found.left} of {campaign.items} items are not decided yet, and it is not due.",
                 code="undecided",
             )
+        comment = " ".join(filter(None, [_part_in(campaign, actor), comment]))
         closed = campaign.close(event=Event.SIGNED_OFF, actor=actor, comment=comment, now=now)
         closed.save()
         review_notices.settled(campaign_id, now=now)
     return closed
+
+
+def _part_in(campaign: ReviewCampaign, actor: User) -> str:
+    """Return what the signer had to do with what is signed off; nothing where that is nothing.
+
+    Raises: OwnWork where another of compliance had nothing to do with it.
+    """
+    others = [each for each in people.compliance() if each.pk != actor.pk]
+    share = reads.own_share(campaign.campaign_id, persons=[actor.pk, *(each.pk for each in others)])
+    opener_id = reads.opening(campaign.campaign_id).actor_id
+    many = share.get(actor.pk, 0)
+    opened = actor.pk == opener_id
+    if not many and not opened:
+        return ""
+    able = [each for each in others if each.pk != opener_id and each.pk not in share]
+    parts = ["opened it"] if opened else []
+    parts += [f"decided about {many} of its items"] if many else []
+    if able:
+        raise OwnWork(
+            f"You {' and '.join(parts)}, so somebody else signs it off:"
+            f" {', '.join(sorted(each.get_full_name() for each in able))}.",
+            code="own_work",
+        )
+    roles = ["whoever opened it"] if opened else []
+    roles += [f"a reviewer of {many} item{'' if many == 1 else 's'}"] if many else []
+    return f"Signed off by {' and '.join(roles)}: nobody else of compliance could."
 
 
 @transaction.atomic

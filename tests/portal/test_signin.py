@@ -174,7 +174,9 @@ def test_mails_of_sign_in_look_like_ours_and_invite_nobody(client: Client, known
             assert "Thank you" not in text
     link = re.search(r"https?://\S+/key/\S+", str(mail.outbox[0].body))
     assert link is not None
-    assert f'href="{link[0]}"' in str(mail.outbox[0].alternatives[0][0])  # type: ignore[attr-defined]
+    letter = mail.outbox[0]
+    assert isinstance(letter, mail.EmailMultiAlternatives)
+    assert f'href="{link[0]}"' in str(letter.alternatives[0][0])
 
 
 @pytest.mark.parametrize(

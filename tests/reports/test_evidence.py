@@ -22,6 +22,8 @@ from approvals.models import AccessRequest, Decision, Group, Membership, ReportE
 from approvals.reports import registry, sampling
 from approvals.reports.frame import Filters
 from approvals.selectors import clock
+from audit.domain import entries
+from audit.models import Entry
 from tests.audit.sealer import new_signer, seal
 from tests.world import World
 
@@ -83,6 +85,9 @@ def test_a_pack_verifies_offline_with_what_is_in_it(
     assert (row.report, row.format, str(row.uid)) == ("evidence-pack", "zip", manifest["pack"])
     assert (row.query["seed"], row.query["sample"]) == ("audit-2026", "2")
     assert manifest["checkpoint"] == row.checkpoint != ""
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    assert bytes(row.digest or b"").hex() == digest
+    assert "digest" in entries.read(bytes(Entry.objects.get(object_id=str(row.uid)).data)).fields
     drawn = {it["name"]: set(it["drawn"]) for it in manifest["samples"]}
     assert drawn == {
         "grants": {str(ended.request_id), str(active.request_id)},
@@ -96,9 +101,9 @@ def test_a_pack_verifies_offline_with_what_is_in_it(
         revisions = AccessRequest.objects.filter(request_id=record.request_id).count()
         assert len(trail["revisions"]) == revisions
         assert [it["actor_name"] for it in trail["decisions"]] == ["Bob", "Carol"]
-        entries = revisions + len(trail["decisions"]) + len(trail["grant_events"])
+        sealed = revisions + len(trail["decisions"]) + len(trail["grant_events"])
         proofs = sorted((place / "proofs").glob("*.tlog-proof"))
-        assert len(proofs) == entries
+        assert len(proofs) == sealed
         for proof in proofs:
             done = _verify(folder, proof)
             assert done.returncode == 0, done.stdout + done.stderr
@@ -110,6 +115,8 @@ def test_a_pack_verifies_offline_with_what_is_in_it(
         [sys.executable, "verify_all.py"], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert digest in done.stdout
+    assert f"report_export {row.uid}" in done.stdout
     number = len(list(folder.glob("samples/*/proofs/*.tlog-proof")))
     assert f"{number} of {number} proofs VERIFIED." in done.stdout
 
@@ -241,3 +248,14 @@ def test_the_page_says_what_will_be_in_it_and_only_roles_see_it(
     assert ReportExport.objects.count() == 0
     assert order(client, world.alice).status_code == 403
     assert Decision.objects.count() == 0
+
+
+def test_the_report_of_downloads_shows_what_vouches_for_a_pack(
+    client: Client, world: World, folder: Path
+) -> None:
+    unpack(order(client, world.dora, report=["report-downloads"]), folder)
+    assert len((folder / "reports" / "report-downloads.csv").read_text().splitlines()) == 1
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    response = client.get(reverse("report_csv", args=["report-downloads"]))
+    (row,) = csv.DictReader(io.StringIO(b"".join(response).decode(), newline=""))
+    assert (row["report"], row["digest"]) == ("Evidence pack", digest)

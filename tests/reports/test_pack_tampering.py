@@ -115,8 +115,8 @@ def withhold_values(folder: Path) -> None:
     edit_a_value(folder)
 
 
-def draw_others(folder: Path) -> None:
-    rewrite(folder, lambda manifest: manifest.update(seed="another"))
+def draw_fewer(folder: Path) -> None:
+    rewrite(folder, lambda manifest: manifest.update(sample_size=1))
 
 
 def hide_one_of_the_population(folder: Path) -> None:
@@ -161,7 +161,7 @@ TAMPERING = {
     edit_what_stayed: "reason is not what was sealed",
     invent_a_record: "trail.json has 1 of decision",
     withhold_values: "is not given, nor erased",
-    draw_others: "the seed draws others",
+    draw_fewer: "the seed draws others",
     hide_one_of_the_population: "counts another population",
     leave_out_an_item: "the manifest's items are not those that were drawn",
     prove_nothing: "no proof of them is here",

@@ -10,6 +10,8 @@ from approvals.domain.refusals import Invalid, NotAllowed, NotFound, Refusal, Se
 from approvals.domain.states import State
 from approvals.models import (
     AccessRequest,
+    Group,
+    Membership,
     ReviewDecision,
     ReviewShown,
     User,
@@ -257,3 +259,42 @@ def test_nothing_happens_after_the_end(
     reviews.advance(now=campaign.due_at)
     assert reviews.settle(campaign_id=campaign.campaign_id, now=campaign.due_at) == 0
     assert world.newest(request_of_alice).state == State.ACTIVE
+
+
+def compliance(login: str) -> User:
+    person = User.objects.create_user(login, f"{login}@example.com", name=login.title())
+    Membership.objects.create(person=person, group=Group.objects.get(name="compliance"))
+    return person
+
+
+def test_nobody_signs_off_what_they_opened_or_decided_while_another_could(
+    world: World, now: datetime
+) -> None:
+    second(world, world.alice)
+    second(world, world.carol)
+    campaign = start(world, now, reviewers="owner")
+    gina, hugo = compliance("gina"), compliance("hugo")
+    ours = [item for item in items(campaign) if item.reviewer_id is None]
+    decide(world.carol, *[item for item in items(campaign) if item.reviewer_id == world.carol.pk])
+    decide(gina, *ours)
+    with pytest.raises(reviews.OwnWork, match=r"You opened it, so somebody else .*: Hugo"):
+        sign_off(campaign, world.dora)
+    with pytest.raises(reviews.OwnWork, match=r"You decided about 1 of its items, .*: Hugo"):
+        sign_off(campaign, gina)
+    assert reads.campaign(campaign.campaign_id).is_open
+    assert sign_off(campaign, hugo).comment == "Done."
+
+
+def test_who_had_a_part_in_it_signs_off_where_nobody_else_can_and_it_says_so(
+    world: World, now: datetime
+) -> None:
+    second(world, world.carol)
+    campaign = start(world, now, reviewers="owner")
+    gone = compliance("gina")
+    gone.is_active = False
+    gone.save()
+    decide(world.dora, *items(campaign))
+    assert sign_off(campaign, world.dora).comment == (
+        "Signed off by whoever opened it and a reviewer of 1 item:"
+        " nobody else of compliance could. Done."
+    )
