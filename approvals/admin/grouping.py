@@ -15,7 +15,7 @@ def app_list(request: HttpRequest, app_label: str | None = None) -> list[dict[st
 
     Whatever is neither of the catalogue nor of people is a record.
     """
-    apps = admin.site._build_app_dict(request, app_label)  # type: ignore[attr-defined]
+    apps = admin.site._build_app_dict(request, app_label)
     models = {each["object_name"]: each for app in apps.values() for each in app["models"]}
     named = {*_CATALOGUE, *_PEOPLE}
     rest = [each for name, each in models.items() if name not in named]

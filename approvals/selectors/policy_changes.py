@@ -23,8 +23,8 @@ def leaves(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any
             yield from leaves(old.get(key), new.get(key), (*path, key))
     elif isinstance(old, list) and isinstance(new, list):
         for index in range(max(len(old), len(new))):
-            pair = (items[index] if index < len(items) else None for items in (old, new))
-            yield from leaves(*pair, (*path, index))
+            was, now = (items[index] if index < len(items) else None for items in (old, new))
+            yield from leaves(was, now, (*path, index))
     elif old != new:
         yield path, old, new
 

@@ -145,7 +145,9 @@ def is_verification_missed() -> bool:
     if found is None or found.waiting > BACKLOG_AFTER:
         return False
     newest = verifications.newest()
-    return newest is None or found.now - newest.recorded_at > VERIFIED_WITHIN
+    if newest is None or newest.recorded_at is None:
+        return True
+    return found.now - newest.recorded_at > VERIFIED_WITHIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

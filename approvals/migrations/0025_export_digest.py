@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     """See the module. Earlier downloads stay without it, as their entries in the log are."""
 
-    dependencies: ClassVar = [("approvals", "0031_erase_whole_words")]
+    dependencies: ClassVar = [("approvals", "0024_erase_whole_words")]
 
     operations: ClassVar = [
         migrations.AddField(
