@@ -28,7 +28,10 @@ _FRAMEWORKS = (
     Path(django.__file__).parent / "contrib" / "admin" / "templates",
 )
 #: Names that Django and allauth look for without having one.
-_BY_NAME = {"400.html", "403.html", "403_csrf.html", "404.html", "429.html", "500.html"}
+_BY_NAME = {
+    "400.html", "403.html", "403_csrf.html", "404.html", "429.html", "500.html",
+    "account/email/password_reset_key_message.html", "account/email/unknown_account_message.html",
+}  # fmt: skip
 
 
 def modules(*, migrations: bool) -> list[str]:
