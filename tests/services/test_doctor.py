@@ -135,16 +135,16 @@ def test_a_right_that_is_missing_and_one_too_many_are_named() -> None:
 def test_a_migration_that_is_missing_and_one_of_a_newer_version() -> None:
     with as_role(roles.OWNER) as raw:
         raw.execute(
-            "UPDATE django_migrations SET name = '9999_newer' WHERE name = '0021_report_run_when'"
+            "UPDATE django_migrations SET name = '9999_newer' WHERE name = '0025_export_digest'"
         )
     try:
         text = said(database.migrations)
-        assert "not applied: approvals.0021_report_run_when" in text
+        assert "not applied: approvals.0025_export_digest" in text
         assert "does not know: approvals.9999_newer" in text
     finally:
         with as_role(roles.OWNER) as raw:
             raw.execute(
-                "UPDATE django_migrations SET name = '0021_report_run_when' WHERE name = '9999_newer'"
+                "UPDATE django_migrations SET name = '0025_export_digest' WHERE name = '9999_newer'"
             )
 
 
