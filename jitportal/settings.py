@@ -26,7 +26,10 @@ _no_database_needed = len(sys.argv) > 1 and sys.argv[1] in {
 }
 
 SECRET_KEY = env.text(
-    "SECRET_KEY", "", "A long random text that signs sessions. Keep it secret.", secret=True
+    "SECRET_KEY",
+    "",
+    "A long random text that signs sessions and seals what targets hand over. Keep it secret.",
+    secret=True,
 )
 if not SECRET_KEY:
     if not (_no_database_needed or DEBUG):

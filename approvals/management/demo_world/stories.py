@@ -270,17 +270,17 @@ class Story:
     def _attempt(
         self, number: int, started_at: datetime, *, error: str = "", removing: bool = False
     ) -> grants.Attempt:
-        finished_at = started_at + self._between(40, 120) * timedelta(milliseconds=1)
+        took_ms = self._between(40, 120)
+        finished_at = started_at + took_ms * timedelta(milliseconds=1)
         if error:
             permanent = error == self._refused
             return grants.Attempt(number, started_at, finished_at, error=error, permanent=permanent)
         closed = self._chances.choice((0, 0, 1, 1, 2)) if removing and not self._own_group else 0
+        detail = self._receipt(removing=removing)
+        if removing and not self._own_group:  # sessions are closed in the rest of the call
+            detail["refused_after_ms"] = round(took_ms / 2)
         return grants.Attempt(
-            number,
-            started_at,
-            finished_at,
-            detail=self._receipt(removing=removing),
-            sessions_closed=closed,
+            number, started_at, finished_at, detail=detail, sessions_closed=closed
         )
 
     @property
