@@ -324,7 +324,7 @@ def test_changes_are_the_history_rows_with_every_field(history: World) -> None:
     assert before.keys() == after.keys() == {"document", "version"}
     assert before["document"]["rules"][0]["longest"] == 28_800
     assert after["document"] == document
-    assert "longest" in newest["changes"]
+    assert "at most 8 h → 1 h" in newest["changes"]
     under = sql(
         "SELECT count(*) FROM approvals_accessrequest r JOIN approvals_historicalpolicy h"
         " ON h.history_id = r.policy_record_id WHERE r.revision = 1 AND h.version = 1"
