@@ -26,6 +26,8 @@ class Card:
     kind: str
     extension: AccessRequest | None = None
     """What is to prolong it and waits: there is no other beside it."""
+    follows: AccessRequest | None = None
+    """What it goes on from."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,10 @@ def page(request: PortalRequest) -> HttpResponse:
     now = clock.now()
     opened = requests.open_of(subject=request.user)
     extensions = {record.extends: record for record in opened if record.state in WAITING}
+    by_id = {record.request_id: record for record in opened}
     held = [
-        Card(record, _kind(record), extensions.get(record.request_id))
-        for record in opened
+        Card(record, _kind(record), extensions.get(record.request_id), by_id.get(record.extends))
+        for record in sorted(opened, key=lambda record: record.state == State.APPROVED)
         if record.state != State.PENDING
     ]
     records = requests.mine(person=request.user, before=before, limit=ROWS + 1)

@@ -52,6 +52,7 @@ REPORTS = (
     "access-reviews",
     "active-as-of",
     "approval-decisions",
+    "approver-patterns",
     "configuration-changes",
     "dormant-rights",
     "failed-removals",

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.journeys.conftest import Demo
-from tests.journeys.screenshots import HELD, THEMES, WIDTHS, Theme, overheard, prepare, seat
+from tests.journeys.screenshots import THEMES, WIDTHS, Theme, overheard, prepare, seat
 from tests.journeys.test_axe import findings
 
 
@@ -51,10 +51,12 @@ def test_somebody_connects_extends_and_gives_back(
     prepare(browser, demo)
     with seat(browser, demo, "alice", width=width, theme=theme) as page:
         page.goto(f"{demo.url}/")
-        card = page.locator("article.card", has=page.locator("a[id^='extend-']")).first
+        extend = page.locator("a[id^='extend-']")
+        card = page.locator("article.card", has=extend).first
         with overheard(page, "holding") as said:
             card.get_by_role("link", name="Connect").click()
             page.wait_for_url("**#connect")
+            held = page.url
             expect(page.locator("#connect")).to_be_visible()
             assert findings(page, name="connecting") == []
             page.locator("#extend").focus()
@@ -65,12 +67,13 @@ def test_somebody_connects_extends_and_gives_back(
             page.keyboard.press("Control+Enter")
             page.wait_for_url(re.compile(r"/requests/[0-9a-f-]{36}/$"))
             assert findings(page, name="extended") == []
-            page.goto(f"{demo.url}/")
-            page.locator(HELD).first.click()
+            page.goto(held)
             page.locator("#give-back").focus()
             page.keyboard.press("Enter")
             expect(page.get_by_text("is being removed; it is gone once").first).to_be_visible()
             assert findings(page, name="given-back") == []
+            page.goto(f"{demo.url}/")  # what it was extended by goes with it
+            expect(page.locator("article.card")).to_have_count(0)
         assert said == []
 
 

@@ -64,6 +64,22 @@ def test_sending_it_extends_and_both_pages_say_so(world: World, active: AccessRe
     assert "open request" in again.content.decode()
 
 
+def test_what_goes_on_stands_after_what_it_goes_on_from(
+    world: World, active: AccessRequest
+) -> None:
+    client = signed_in(world.alice)
+    sent = client.post(
+        "/requests/new/",
+        {"extends": str(active.request_id), "length": "3600", "reason": "Once more."},
+    )
+    assert sent.status_code == 302
+    first, second = client.get("/").context["cards"]
+    assert (first.record.state, second.record.state) == ("active", "approved")
+    page = client.get("/").content.decode()
+    assert "Goes on from" in page
+    assert "Waiting for the target" not in page
+
+
 def test_for_somebody_else_s_access_it_is_the_same_subject(
     world: World, active: AccessRequest
 ) -> None:

@@ -62,7 +62,9 @@ def test_a_refusal_is_a_message_and_no_page_within_the_page(noop: Any, desk: Des
         " '/inbox/?request=00000000-0000-7000-8000-000000000000'); htmx.process(element); }"
     )
     item.click()
-    expect(page.locator("#messages [role=alert]")).to_contain_text("There is nothing here")
+    expect(page.locator("#messages [role=alert]")).to_contain_text(
+        "It may not exist, or you may not have access"
+    )
     for name in ("main", "nav.nav", "#board", "h1#reading"):
         expect(page.locator(name)).to_have_count(1)
 

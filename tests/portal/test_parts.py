@@ -93,8 +93,8 @@ def test_changes_are_said_by_a_region_that_is_never_swapped(client: Client, worl
 @pytest.mark.parametrize(
     ("address", "status", "words"),
     [
-        ("/inbox/?request=00000000-0000-7000-8000-000000000000", 404, "There is nothing here"),
-        ("/inbox/?request=x", 404, "There is nothing here"),
+        ("/inbox/?request=00000000-0000-7000-8000-000000000000", 404, "It may not exist"),
+        ("/inbox/?request=x", 404, "It may not exist"),
         ("/inbox/?after=x", 400, "This link to the next rows is broken."),
         ("/reports/", 403, ""),
     ],
