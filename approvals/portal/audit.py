@@ -12,6 +12,7 @@ from approvals.domain.refusals import Invalid
 from approvals.portal import ledger, reports, views
 from approvals.portal.views import PortalRequest
 from approvals.selectors import clock, history, reporting
+from approvals.selectors.history_entries import Entry
 from approvals.selectors.history_sources import SOURCES, Position
 
 PERIODS = {"7": "Last 7 days", "90": "Last 90 days", "all": "All time"}
@@ -77,12 +78,14 @@ def _choices(
     ]
 
 
-def _link(request: PortalRequest, entry: history.Entry) -> str:
+def _link(request: PortalRequest, entry: Entry) -> str:
     """Return where to look further: the request's page, or the record or history in the admin."""
     if entry.request_id is not None:
         return reverse("request", args=[entry.request_id])
     if entry.campaign_id is not None:
         return reverse("review", args=[entry.campaign_id])
+    if entry.erasure_id is not None:
+        return reverse("erasure", args=[entry.erasure_id])
     if not request.user.is_operator:
         return ""
     if entry.is_record:

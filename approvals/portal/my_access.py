@@ -49,7 +49,12 @@ def page(request: PortalRequest) -> HttpResponse:
     extensions = {record.extends: record for record in opened if record.state in WAITING}
     by_id = {record.request_id: record for record in opened}
     held = [
-        Card(record, _kind(record), extensions.get(record.request_id), by_id.get(record.extends))
+        Card(
+            record,
+            _kind(record),
+            extensions.get(record.request_id),
+            by_id.get(record.extends) if record.extends else None,
+        )
         for record in sorted(opened, key=lambda record: record.state == State.APPROVED)
         if record.state != State.PENDING
     ]

@@ -59,6 +59,8 @@ class Change:
     object_id: int
     #: The request that a grant made it for.
     granted_by: uuid.UUID | None = None
+    #: Whose thing it is.
+    person_id: int | None = None
 
 
 def told(wanted: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], Change]:
@@ -75,6 +77,7 @@ def told(wanted: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], Change]:
             on=_title(name, row, names),
             object_id=row.id,
             granted_by=getattr(row, "granted_by", None),
+            person_id=getattr(row, "person_id", None),
         )
         for name, (rows, before) in loaded.items()
         for row in rows

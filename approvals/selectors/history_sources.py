@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 CONFIGURATION = (
     "user", "group", "membership", "resource", "entitlement", "policy", "reportschedule",
+    "publickey",
 )  # fmt: skip
 
 
@@ -155,6 +156,7 @@ _RECORD_WORDS = (
 # without an index for each of them on every table.
 _OF_SUBJECT = "IN (SELECT c.request_id FROM approvals_currentrequest c WHERE c.subject_id = %s)"
 _OF_REQUESTER = _OF_SUBJECT.replace("subject_id", "requester_id")
+_IS_PERSON = "= (SELECT u.uid FROM approvals_user u WHERE u.id = %s)"
 _OF_SYSTEM = _OF_SUBJECT.replace("subject_id = %s", "entitlement_id = ANY(:e)")
 
 
@@ -282,5 +284,16 @@ SOURCES: tuple[Source, ...] = (
         at="n.occurred_at", id="n.id", kinds={"downloads": "true"},
         person_arms=("n.owner_id = %s", "n.actor_id = %s"), system=None, request="n.run_id",
         words="concat_ws(' ', n.schedule_name, n.report, n.owner_name, n.reason)",
+    ),
+    _configuration(
+        18, "publickey", person_arms=("history_user_id = %s", "person_id = %s"),
+        words="concat_ws(' ', fingerprint, text, history_change_reason)",
+    ),
+    Source(
+        name="erasures", rank=19, table="audit_erasure z",
+        at="z.occurred_at", id="z.id", kinds={"erasures": "true"},
+        person_arms=("z.person_id = %s", f"z.asked_by {_IS_PERSON}", f"z.decided_by {_IS_PERSON}"),
+        system=None, request="z.erasure_id",
+        words="concat_ws(' ', z.reference, z.comment, z.asked_by_name, z.decided_by_name)",
     ),
 )  # fmt: skip

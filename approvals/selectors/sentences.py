@@ -24,6 +24,7 @@ from approvals.models import (
     ReviewDecision,
     SignIn,
 )
+from audit.selectors.erasures import Erasure
 
 END_REASONS = {
     "time": "time ran out",
@@ -118,6 +119,19 @@ def refused(row: RefusedAttempt) -> Sentence:
     return Sentence(
         "Refused", f"to {row.get_action_display()}", _joined(row.rule, _quoted(row.comment))
     )
+
+
+def erasure(row: Erasure, *, name: str) -> Sentence:
+    """Return what a step of an erasure was; `name` is what the person is called now."""
+    if row.event == row.Event.DONE:
+        values, entries = row.detail.get("values", 0), row.detail.get("entries", 0)
+        return Sentence("Erased", f"what {name} wrote and what names them",
+                        f"{values} values, in {entries} entries of the log")  # fmt: skip
+    if row.event == row.Event.ASKED:
+        return Sentence("Asked for the erasure", f"of {name}",
+                        _joined(row.get_ground_display(), row.reference))  # fmt: skip
+    verb = {"approved": "Agreed to", "refused": "Refused", "withdrawn": "Withdrew"}[row.event]
+    return Sentence(f"{verb} the erasure", f"of {name}", _quoted(row.comment))
 
 
 def messaged(message: RequestMessage) -> Sentence:

@@ -12,7 +12,8 @@ from audit.models import Erasure
 from audit.models.erasable import ERASED
 
 __all__ = [
-    "ERASED", "Erasure", "Found", "Row", "approved", "newest", "of", "of_many", "one",
+    "ERASED", "Erasure", "Found", "Row", "approved", "newest", "of", "of_many",
+    "of_places", "one",
     "under_way",
 ]  # fmt: skip
 
@@ -84,6 +85,18 @@ def of_many(model: str, object_ids: Collection[str]) -> dict[str, dict[str, int 
         for object_id, data, leaf in cursor.fetchall():
             for name in json.loads(bytes(data))["fields"]:
                 found.setdefault(object_id, {})[name] = leaf
+    return found
+
+
+def of_places(places: Collection[tuple[str, str]]) -> dict[tuple[str, str], set[int]]:
+    """Return the sealed erase entries of objects, by kind and id (a query for each kind)."""
+    wanted: dict[str, set[str]] = {}
+    for model, object_id in places:
+        wanted.setdefault(model, set()).add(object_id)
+    found: dict[tuple[str, str], set[int]] = {place: set() for place in places}
+    for model, ids in wanted.items():
+        for object_id, leaves in of_many(model, ids).items():
+            found[model, object_id] |= {leaf for leaf in leaves.values() if leaf is not None}
     return found
 
 

@@ -40,7 +40,8 @@ from approvals.models import (
     SignIn,
     User,
 )
-from approvals.selectors import history, personal, reporting
+from approvals.selectors import history, history_entries, personal, reporting
+from approvals.selectors.history_sources import Criteria
 from approvals.selectors.personal_kinds import KINDS
 from approvals.services import erasure as asking
 from approvals.services import passing
@@ -219,6 +220,15 @@ def carry_out() -> int:
         return erasing.carry_out(now=clock.now())
 
 
+def everything() -> list[history_entries.Entry]:
+    found, page = [], history.find(criteria=Criteria())
+    while True:
+        found += page.entries
+        if page.next is None:
+            return found
+        page = history.find(criteria=Criteria(), before=page.next)
+
+
 @real
 def test_nothing_of_her_is_left_and_everything_still_verifies(
     world: World, tmp_path: Path, client: Client
@@ -259,6 +269,14 @@ def test_nothing_of_her_is_left_and_everything_still_verifies(
     assert report.erased == after["erased"]
     understood = reporting.understand(CANARY, since=None, kinds=frozenset())
     assert history.find(criteria=understood.criteria, before=None).entries == []
+
+    found = everything()
+    erased = [entry for entry in found if entry.has_erased]
+    assert {entry.kind for entry in erased} >= {"request", "signin", "user", "publickey"}
+    assert [entry for entry in erased if not entry.erased_by] == []
+    assert next(str(entry.sentence) for entry in found if entry.erasure_id).startswith(
+        "Erased what"
+    )
 
     person = User.objects.get(pk=world.alice.pk)
     assert person.username == f"erased-{person.uid.hex[:8]}"

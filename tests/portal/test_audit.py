@@ -22,10 +22,11 @@ from approvals.models import (
     User,
 )
 from approvals.selectors import clock, history, reporting
-from approvals.selectors.history import Entry
+from approvals.selectors.history_entries import Entry
 from approvals.selectors.history_sources import SOURCES, Position
-from approvals.services import escalation
+from approvals.services import escalation, ssh_keys
 from tests.portal.test_inbox import XSS
+from tests.services.test_handover import KEY
 from tests.world import World
 
 CONFIGURATION: list[Any] = [User, Group, Membership, Resource, Entitlement, Policy]
@@ -216,6 +217,13 @@ def test_a_policy_change_says_what_changed(world: World) -> None:
         "Admin: Policy “orders-owner” 1 → 2 · Level 1 Data owners: approvals needed 2 → 1"
         " · “Dan is away” · policy"
     )
+
+
+def test_an_ssh_key_that_somebody_adds_is_told(world: World) -> None:
+    key = ssh_keys.add(actor=world.alice, text=KEY)
+    (entry,) = [entry for entry in find("alice", kind="configuration") if entry.kind == "publickey"]
+    assert f"SSH key “{key.fingerprint} of Alice” was added" in words(entry)
+    assert [each.kind for each in find(f'"{key.fingerprint}"')] == ["publickey"]
 
 
 def test_a_person_who_left_is_told(world: World) -> None:

@@ -13,7 +13,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from approvals.models import ReportExport, SignIn
-from approvals.selectors import clock, history, reporting
+from approvals.selectors import clock, history, history_entries, reporting
 from approvals.services import signins
 from audit.models import Checkpoint, Entry, Leaf, Verification
 from audit.selectors import state
@@ -221,7 +221,7 @@ def test_others_are_refused(client: Client, world: World) -> None:
 # -- sign-ins and downloads in the search
 
 
-def _find(text: str = "", kind: str = "") -> list[history.Entry]:
+def _find(text: str = "", kind: str = "") -> list[history_entries.Entry]:
     kinds = frozenset({kind} if kind else ())
     understood = reporting.understand(text, since=None, kinds=kinds)
     return history.find(criteria=understood.criteria).entries

@@ -36,6 +36,20 @@ def test_what_it_takes_is_shown_before_it_is_decided(client: Client, world: Worl
     assert "Approve and erase" in client.get(address).content.decode()
 
 
+def test_its_steps_are_found_in_the_audit_log(client: Client, world: World) -> None:
+    address = asked(client, world)
+    client.force_login(world.admin)
+    client.post(f"{address}decide/", {"verdict": "refuse", "comment": "Must be kept."})
+    client.force_login(world.dora)
+    for search in ({"kind": "erasures"}, {"q": "alice", "kind": "erasures"}, {"q": "dora DSR-114"}):
+        page = client.get("/audit/", search).content.decode()
+        assert "Asked for the erasure</b> of Alice" in page, search
+        assert f'href="{address}"' in page, search
+    page = client.get("/audit/", {"q": "admin", "kind": "erasures"}).content.decode()
+    assert "Refused the erasure</b> of Alice" in page
+    assert "Must be kept." in page
+
+
 def test_another_one_approves_and_she_is_signed_out(client: Client, world: World) -> None:
     world.ended()
     address, hers = asked(client, world), Client()
