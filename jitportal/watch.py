@@ -26,9 +26,24 @@ log = structlog.get_logger(__name__)
 MAIL_PAUSE_SECONDS = 60.0
 
 
+def _host() -> str:
+    return socket.gethostname()[:180]
+
+
 def name() -> str:
     """Return what this process is called: its host and its process id."""
-    return f"{socket.gethostname()[:180]}:{os.getpid()}"
+    return f"{_host()}:{os.getpid()}"
+
+
+def _is_there(number: int) -> bool:
+    """Return whether this host, as far as it is seen from here, has a process of that id."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 class Heart:
@@ -43,6 +58,7 @@ class Heart:
         Raises: DatabaseError.
         """
         now = clock.now()
+        new = set(kinds) - self._began.keys()
         self._began = {kind: self._began.get(kind, now) for kind in kinds}
         for kind in kinds:
             process_watch.beat(
@@ -51,6 +67,8 @@ class Heart:
                 started_at=self._began[kind],
                 version=jitportal.__version__,
             )
+        for kind in new:
+            process_watch.succeed(kind=kind, host=_host(), is_there=_is_there)
 
 
 class BeatHeart:

@@ -6,7 +6,7 @@ found by `selectors.processes`; the ledger has a watch of its own, which is aske
 the processes that ask it otherwise are silent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from smtplib import SMTPException
 from urllib.parse import urlsplit
@@ -53,6 +53,18 @@ def beat(*, kind: str, name: str, started_at: datetime, version: str = "") -> No
 def gone(*, kind: str, name: str) -> None:
     """Write that this process is no longer what it was (one statement)."""
     Heartbeat.objects.filter(kind=kind, name=name).delete()
+
+
+def succeed(*, kind: str, host: str, is_there: Callable[[int], bool]) -> None:
+    """Forget the processes of this kind and host that ended, since another one has begun there.
+
+    `is_there` says whether this host has a process of that id. What a process that ended by itself
+    or was stopped left is no sign of trouble any more once its successor lives.
+    """
+    for row in Heartbeat.objects.filter(kind=kind, name__startswith=f"{host}:"):
+        number = row.name.removeprefix(f"{host}:")
+        if number.isdecimal() and not is_there(int(number)):
+            row.delete()
 
 
 def pulsed(*, queue: str) -> None:

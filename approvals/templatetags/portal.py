@@ -32,7 +32,7 @@ from typing import Any
 from django import template
 from django.template import Context
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from approvals.domain.durations import words
@@ -135,6 +135,12 @@ def initials(name: str) -> str:
 def quoted(text: str) -> SafeString:
     """Return the text in quotation marks, so that its direction can't turn what follows."""
     return format_html("“<bdi>{}</bdi>”", text) if text else SafeString("")
+
+
+@register.filter
+def breakable(path: str) -> SafeString:
+    """Return a path or a name with slashes, which a narrow column breaks after a slash."""
+    return format_html_join(mark_safe("/<wbr>"), "{}", ((part,) for part in path.split("/")))
 
 
 @register.simple_tag

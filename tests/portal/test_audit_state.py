@@ -49,7 +49,7 @@ def test_the_state_is_that_of_the_newest_log(client: Client, world: World) -> No
     assert found.signed_at == newest.signed_at
     assert (found.unsealed, found.oldest_unsealed_at, found.stale) == (0, None, False)
     page = _page(client, world.dora)
-    assert made.origin in page
+    assert made.origin in page.replace("<wbr>", "")
     assert f'data-copy="{found.root_text}"' in page
 
 

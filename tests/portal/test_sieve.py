@@ -76,7 +76,7 @@ def test_links_and_decisions_keep_the_filter(client: Client, waiting: World) -> 
 
 def test_the_page_says_what_it_is_filtered_by(client: Client, waiting: World) -> None:
     text = html.unescape(page(client, waiting.bob, who="<ali", risk="high").content.decode())
-    assert "Filtered: of <ali, high risk" in text
+    assert ": of <ali, high risk</span>" in text
     one = page(client, waiting.bob, overdue="1").content.decode()
     assert "1 passes the filter, 1 is late" in one
 

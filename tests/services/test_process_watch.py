@@ -1,5 +1,7 @@
 """Silent processes become incidents, operators are mailed of each once, and of its end."""
 
+import os
+import subprocess
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -269,6 +271,22 @@ def test_old_signs_go_and_the_last_of_a_kind_stays(alive: None) -> None:
     looked()
     assert not Heartbeat.objects.filter(name="gone:1").exists()
     assert Heartbeat.objects.filter(kind="beat").exists(), "so that it is known since when"
+
+
+def test_who_begins_takes_the_place_of_who_ended_on_this_host(world: World) -> None:
+    host = watch.name().rpartition(":")[0]
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    others = ("elsewhere:1", f"{host}:{os.getppid()}", f"{host}:x")
+    for name in (f"{host}:{ended.pid}", *others):
+        process_watch.beat(kind="due", name=name, started_at=clock.now())
+    process_watch.beat(kind="notices", name=f"{host}:{ended.pid}", started_at=clock.now())
+    watch.Heart().beat(["due"])
+    found = Heartbeat.objects.values_list("kind", "name")
+    assert set(found) == {
+        ("notices", f"{host}:{ended.pid}"),
+        *(("due", name) for name in (watch.name(), *others)),
+    }
 
 
 def test_beat_writes_whether_it_leads_and_not_at_every_tick(world: World) -> None:
