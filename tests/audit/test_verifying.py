@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -243,6 +245,24 @@ def test_the_command_says_what_it_found_and_whose_key_it_used(
     assert code == 0
     assert f"key, as given: {signer.key.vkey}" in text
     assert "measured by the checkpoint in held" in text
+
+
+@real
+def test_a_terminal_is_shown_how_far_it_is(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.ended()
+    seal(new_signer())
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen, os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        code, text = _command(capsys)
+        shown = screen.read(4096).decode()
+    count = Entry.objects.count()
+    assert code == 0
+    assert "#" not in text, "the bar is no part of what is found"
+    assert f"[{'#' * 40}] 100% {count} of {count} entries\r\n" in shown
+    assert "\n" not in shown[: shown.index("100%")], "it is drawn over itself"
 
 
 @real
