@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from approvals.reports import frame
+from approvals.reports import frame, held
 from approvals.reports.frame import Filters
 from approvals.reports.query import in_period, in_scope, of_person
 
@@ -26,10 +26,10 @@ _FROM = f"""
     JOIN approvals_accessrequest r ON r.id = c.record_id
     WHERE c.activated_at IS NOT NULL AND {in_scope("c.entitlement_id")}
       AND {of_person("c.subject_id", "c.requester_id")}"""
-#: What is sampled, by name: grants that began in the period, and those whose end was confirmed.
+#: What is sampled, by name: grants that began in the period, and those of which a target was rid.
 POPULATIONS = {
     "grants": f"{_FROM} AND {in_period('c.activated_at')}",
-    "terminations": f"{_FROM} AND {in_period('r.removal_confirmed_at')}",
+    "terminations": f"{_FROM} AND {in_period('r.removal_confirmed_at')} AND NOT {held.KEPT}",
 }
 
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from approvals import handlers
 from approvals.models import AccessRequest
-from approvals.reports import figures, registry, trails
+from approvals.reports import figures, registry, sampling, trails
 from approvals.reports.frame import Filters
 from approvals.selectors import clock, metrics
 from approvals.services import grants
@@ -60,6 +60,16 @@ def extended(world: World, noop: Noop) -> tuple[AccessRequest, AccessRequest, da
     boundary = end(world, first)
     assert noop.held() == {("alice", "read")}, "alice still has it"
     return first, second, boundary
+
+
+def test_what_an_extension_holds_is_no_termination_to_sample(
+    world: World, extended: tuple[AccessRequest, AccessRequest, datetime]
+) -> None:
+    _, second, _ = extended
+    assert sampling.draw("terminations", filters(), seed="s", size=9).population == 0
+    end(world, second)
+    drawn = sampling.draw("terminations", filters(), seed="s", size=9)
+    assert drawn.drawn == (second.request_id,)
 
 
 def test_access_that_an_extension_holds_is_not_gone(
