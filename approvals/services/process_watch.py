@@ -90,7 +90,7 @@ def look(*, since: datetime, now: datetime) -> list[Incident]:
         found = {trouble.kind: trouble for trouble in processes.troubles(now=now, since=since)}
         known = {incident.kind: incident for incident in processes.open_incidents()}
         # A watcher that has only just begun can't tell yet whether what is open is over.
-        sees = now - since > settings.WATCH_SILENT
+        sees = now - since > processes.START_PATIENCE * settings.WATCH_SILENT
         changed = [_open(found[kind], now) for kind in found if _is_new(found[kind], found, known)]
         changed += [
             _close(incident, now)

@@ -101,6 +101,14 @@ def test_who_has_just_begun_to_look_alarms_nobody(alive: None) -> None:
     assert sorted(looked()) == sorted(["beat", *LANES])
 
 
+def test_who_is_patient_yet_ends_no_incident_that_others_have_seen(alive: None) -> None:
+    been_silent("beat", for_=5 * MINUTES)
+    assert looked() == ["beat"]
+    for seconds in (5, 70, 115):
+        assert looked(for_=timedelta(seconds=seconds)) == [], "it would be opened anew at once"
+    assert open_kinds() == ["beat"]
+
+
 def test_a_queue_whose_messages_do_not_come_is_an_incident_of_its_own(alive: None) -> None:
     been_silent("queue", for_=3 * MINUTES, name="due")
     began_long_ago()
