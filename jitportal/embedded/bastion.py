@@ -34,6 +34,7 @@ from jitportal.embedded.supervisor import Program, descendants
 
 NAME = "bastion"
 HOST = "127.0.0.1"
+FIRST_WEB_PORT = 8000
 FIRST_PORT = 2222
 CA_VARIABLE = "BASTION_CA"
 PRINCIPALS = ("bastion-shell", "bastion-logs")
@@ -107,14 +108,20 @@ class Bastion:
         return found
 
     def _choose_port(self) -> None:
-        """The port of last time, so that what people saved goes on working; else the next one."""
+        """The port of last time, so that what people saved goes on working; else the next one.
+
+        It is looked for as far from the first one as the web's port is from its own: two demos that
+        start at one moment would both find the same one free.
+        """
         kept = files.read_json(self.described).get("resource", {}).get("port")
         wanted = [kept] if isinstance(kept, int) else []
-        for port in (*wanted, *range(FIRST_PORT, FIRST_PORT + 200)):
+        web = os.environ.get("PORT", "")
+        first = FIRST_PORT + (max(0, int(web) - FIRST_WEB_PORT) if web.isdecimal() else 0)
+        for port in (*wanted, *range(first, first + 200)):
             if server.is_free(port):
                 self._port = port
                 return
-        raise NoBastion(f"The demo has one target: no port is free for sshd from {FIRST_PORT} on.")
+        raise NoBastion(f"The demo has one target: no port is free for sshd from {first} on.")
 
     def _configure(self) -> None:
         # Its tokens are those of the certificate that is shown: what is said for its key.
