@@ -39,7 +39,7 @@ def run(ground: Ground, *, quick: bool) -> list[Row]:
         floors, deployed, single = Side(), Side(), Side()
 
         def run_floor(number: int) -> None:
-            with floors.watched(ground):
+            with _any_entry(ground, database), floors.watched(ground):
                 below = floor.measure(
                     program=ground.program("pgbench"),
                     url=ground.environment(database)["DATABASE_URL"],
@@ -74,6 +74,32 @@ def run(ground: Ground, *, quick: bool) -> list[Row]:
         row("lifecycle.cpu.python", median(deployed.client_ms), "ms/lifecycle"),
         row("lifecycle.statements", statements, "statements"),
     ]
+
+
+_STAMP = """
+CREATE OR REPLACE FUNCTION audit_stamp_entry() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.xid := pg_current_xact_id();
+  NEW.recorded_at := clock_timestamp();
+  RETURN NEW;
+END $$
+"""
+
+
+@contextmanager
+def _any_entry(ground: Ground, database: str) -> Iterator[None]:
+    """The database takes entries as they were captured, which name another request than the row.
+
+    So the floor goes without the look at an entry's form that ours pays for.
+    """
+    with ground.admin(database) as admin:
+        query = "SELECT pg_get_functiondef('audit_stamp_entry'::regproc)"
+        (defined,) = admin.execute(query).fetchall()[0]
+        admin.execute(_STAMP)
+        try:
+            yield
+        finally:
+            admin.execute(defined.encode())
 
 
 @dataclass
