@@ -78,9 +78,13 @@ class Entry:
 
     @property
     def erased_words(self) -> str:
-        """Return which entries of the log say that content was erased: `entries 12 and 40`."""
+        """Return which entries of the log say that content was erased: `entries 12 and 40`.
+
+        Nothing where none of its own objects' does: that waits for the sealer, or what it names
+        was erased elsewhere.
+        """
         if not self.erased_by:
-            return "not sealed yet"
+            return ""
         word = "entry" if len(self.erased_by) == 1 else "entries"
         return f"{word} {' and '.join(map(str, self.erased_by))}"
 
