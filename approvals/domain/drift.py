@@ -133,6 +133,18 @@ def compare(
     )
 
 
+def unexplained(*, seen: Iterable[Seen], known: Iterable[Known]) -> list[Seen]:
+    """Return what was seen that no live or moving grant among these makes."""
+    grants = _Grants(known)
+    return [
+        row
+        for row in seen
+        if not grants.of(row, Stage.MOVING)
+        and not grants.of(row, Stage.LIVE)
+        and _folded(row.pair) not in grants.live_pairs
+    ]
+
+
 def _not_granted(row: Seen, ended: Sequence[Known], names: Collection[str]) -> Found:
     kind = Kind.STANDING if row.login.casefold() in names else Kind.UNMATCHED
     requests = tuple(each.request_id for each in ended)[:REQUESTS_MOST]

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Lower, Now
 
@@ -31,7 +32,7 @@ KINDS = tuple(Finding.Kind.choices)
 SHOWN_MOST = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Grant:
     """What a comparison needs to know of a request's newest revision."""
 
@@ -51,14 +52,17 @@ class Grant:
 
 _COLUMNS = (
     "request_id", "subject_id", "entitlement_id", "state", "target", "resource_name",
-    "entitlement_name", "ends_at", "recorded_at", "detail",
+    "entitlement_name", "ends_at", "recorded_at",
 )  # fmt: skip
+#: Rows that are fetched at a time: there may be a hundred thousand grants, and a target is looked
+#: at by a process that others share.
+_CHUNK = 1_000
 
 
 def _grants(rows: Iterable[dict[str, Any]]) -> list[Grant]:
     found = []
     for row in rows:
-        receipt = row.pop("detail").get("receipt")
+        receipt = row.pop("detail", {}).get("receipt")
         row.pop("pinned", None)
         stays = isinstance(receipt, dict) and receipt.get("granted") is True
         pinned = row["target"].get("lease")
@@ -67,17 +71,46 @@ def _grants(rows: Iterable[dict[str, Any]]) -> list[Grant]:
     return found
 
 
-def open_grants(*, connector: str) -> list[Grant]:
-    """Return approved, active and ending grants of a connector's resources (one query).
+def open_grants(resource: Resource) -> list[Grant]:
+    """Return the approved, active and ending grants of a resource, the newest first (one query)."""
+    newest = _open().filter(entitlement__resource=resource)
+    return _newest_first(AccessRequest.objects.filter(pk__in=newest.values("record_id")))
 
-    Of all its resources, because two of them may lead to the same access.
+
+def open_elsewhere(resource: Resource, *, names: Collection[str]) -> list[Grant]:
+    """Return such grants of these names (case-folded) at other resources of the same connector.
+
+    Two resources may lead to the same access. One query at most.
     """
-    newest = CurrentRequest.objects.filter(
-        state__in=[str(State.APPROVED), *map(str, LIVE)],
-        entitlement__resource__connector=connector,
+    if not names:
+        return []
+    newest = (
+        _open()
+        .filter(entitlement__resource__connector=resource.connector)
+        .exclude(entitlement__resource=resource)
     )
     rows = AccessRequest.objects.filter(pk__in=newest.values("record_id"))
-    return _grants(rows.order_by("-id").values(*_COLUMNS))
+    return _newest_first(_of_names(rows, names))
+
+
+def _open() -> QuerySet[CurrentRequest]:
+    return CurrentRequest.objects.filter(state__in=[str(State.APPROVED), *map(str, LIVE)])
+
+
+def _newest_first(rows: QuerySet[AccessRequest]) -> list[Grant]:
+    return _grants(rows.order_by("-id").values(*_COLUMNS).iterator(_CHUNK))
+
+
+def _of_names(rows: QuerySet[AccessRequest], names: Collection[str]) -> QuerySet[AccessRequest]:
+    return rows.annotate(
+        called=Lower(KeyTextTransform("login", "target")),
+        mailed=Lower(KeyTextTransform("email", "target")),
+    ).filter(Q(called__in=_among(names)) | Q(mailed__in=_among(names)))
+
+
+def _among(names: Collection[str]) -> RawSQL:
+    """Return these as one parameter: a target may name more people than a statement takes."""
+    return RawSQL("SELECT unnest(%s::text[])", [list(names)])
 
 
 def past_grants(*, connector: str, names: Collection[str]) -> list[Grant]:
@@ -95,37 +128,42 @@ def past_grants(*, connector: str, names: Collection[str]) -> list[Grant]:
         state__in=[str(state) for state in FINAL], entitlement__resource__connector=connector
     )
     rows = (
-        AccessRequest.objects.filter(pk__in=newest.values("record_id"))
-        .annotate(
-            called=Lower(KeyTextTransform("login", "target")),
-            mailed=Lower(KeyTextTransform("email", "target")),
-            pinned=KeyTextTransform("lease", "target"),
-        )
-        .filter(Q(called__in=names) | Q(mailed__in=names))
+        _of_names(AccessRequest.objects.filter(pk__in=newest.values("record_id")), names)
+        .annotate(pinned=KeyTextTransform("lease", "target"))
         .filter(Q(activated_at__isnull=False) | Exists(made))
         .order_by("pinned", "entitlement_id", "subject_id", "-id")
         .distinct("pinned", "entitlement_id", "subject_id")
     )
     return sorted(
-        _grants(rows.values(*_COLUMNS, "pinned")), key=lambda row: row.recorded_at, reverse=True
+        _grants(rows.values(*_COLUMNS, "detail", "pinned")),
+        key=lambda row: row.recorded_at,
+        reverse=True,
     )
 
 
-def busy(keys: Iterable[str]) -> set[str]:
-    """Return which of these leases have work waiting or being done at a target (one query)."""
-    rows = OutboxItem.objects.filter(key__in=set(keys)).exclude(key="")
-    return set(rows.values_list("key", flat=True))
+def under_way() -> set[str]:
+    """Return the leases that have work waiting or being done at their targets (one query)."""
+    return set(OutboxItem.objects.exclude(key="").values_list("key", flat=True))
+
+
+def is_busy(lease: str) -> bool:
+    """Return whether this lease has work waiting or being done at its target (one query)."""
+    return bool(lease) and OutboxItem.objects.filter(key=lease).exists()
+
+
+_TOUCHED = """
+SELECT DISTINCT e.request_id FROM approvals_grantevent e
+WHERE e.request_id = ANY(%s::uuid[]) AND e.recorded_at >= %s AND e.kind = ANY(%s::text[])
+"""
 
 
 def touched_since(ids: Iterable[uuid.UUID], *, since: datetime) -> set[uuid.UUID]:
     """Return the requests of which anything was tried at a target since then (one query)."""
-    rows = GrantEvent.objects.filter(
-        request_id__in=set(ids),
-        recorded_at__gte=since,
-        kind__in=[GrantEvent.Kind.GRANTED, GrantEvent.Kind.REMOVED,
-                  GrantEvent.Kind.GRANT_FAILED, GrantEvent.Kind.REMOVE_FAILED],
-    )  # fmt: skip
-    return set(rows.values_list("request_id", flat=True))
+    kinds = [GrantEvent.Kind.GRANTED, GrantEvent.Kind.REMOVED,
+             GrantEvent.Kind.GRANT_FAILED, GrantEvent.Kind.REMOVE_FAILED]  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(_TOUCHED, [list(set(ids)), since, [str(kind) for kind in kinds]])
+        return {request_id for (request_id,) in cursor.fetchall()}
 
 
 def may_be_removed(record: AccessRequest) -> bool:
@@ -133,7 +171,7 @@ def may_be_removed(record: AccessRequest) -> bool:
 
     True as long as the request and its lease are held. Three queries.
     """
-    if record.state not in FINAL or busy([leases.key(record)]) or leases.covers([record]):
+    if record.state not in FINAL or is_busy(leases.key(record)) or leases.covers([record]):
         return False
     return not CurrentRequest.objects.filter(
         subject=record.subject_id,
@@ -149,14 +187,14 @@ def may_be_made_again(record: AccessRequest, *, now: datetime) -> bool:
     """
     if record.state != State.ACTIVE or record.ends_at is None or record.ends_at <= now:
         return False
-    return not busy([leases.key(record)])
+    return not is_busy(leases.key(record))
 
 
 def people_called(names: Collection[str]) -> dict[str, int]:
     """Return who has these login names or e-mail addresses, by the case-folded name (one query)."""
     rows = (
         User.objects.annotate(called=Lower("username"), mailed=Lower("email"))
-        .filter(Q(called__in=names) | Q(mailed__in=names))
+        .filter(Q(called__in=_among(names)) | Q(mailed__in=_among(names)))
         .values_list("pk", "called", "mailed")
     )
     found: dict[str, int] = {}

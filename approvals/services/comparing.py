@@ -1,5 +1,6 @@
 """One observation against the grants: reads both sides and hands them to `domain.drift`."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -43,13 +44,8 @@ def compare(
     accesses = Accesses(resource.connector)
     today = {row.pk: row for row in entitlements}
     by_name = {row.name: row for row in entitlements}
-    names = {login.casefold() for login, _ in sight.held}
-    rows = [
-        *reads.open_grants(connector=resource.connector),
-        *reads.past_grants(connector=resource.connector, names=names),
-    ]
-    moving = busy | reads.busy(row.lease for row in rows)
-    touched = reads.touched_since((row.request_id for row in rows), since=began - MARGIN)
+    moving = busy | reads.under_way()
+    touched: set[uuid.UUID] = set()
 
     def stage(row: Grant) -> Stage | None:
         changed = row.recorded_at >= began - MARGIN or row.request_id in touched
@@ -96,13 +92,27 @@ def compare(
         access = accesses.at(resource, by_name[name], login=login)
         return Seen(login=login, entitlement=name, access=access, also=frozenset(also))
 
+    def all_known(rows: Sequence[Grant]) -> list[Known]:
+        touched.update(reads.touched_since((row.request_id for row in rows), since=began - MARGIN))
+        stages = ((row, stage(row)) for row in rows)
+        return [known(row, at) for row, at in stages if at is not None]
+
+    held = [seen(*pair) for pair in sight.held]
+    own = reads.open_grants(resource)
+    grants = all_known(own)
+    # Only what these don't explain may be another resource's, or left over.
+    names = {row.login.casefold() for row in drift.unexplained(seen=held, known=grants)}
+    others = [
+        *reads.open_elsewhere(resource, names=names),
+        *reads.past_grants(connector=resource.connector, names=names),
+    ]
     who = reads.people_called(names) | {
-        row.target["login"].casefold(): row.subject_id for row in reversed(rows)
+        row.target["login"].casefold(): row.subject_id
+        for row in (*reversed(others), *reversed(own))
     }
-    stages = ((row, stage(row)) for row in rows)
     comparison = drift.compare(
-        seen=[seen(*pair) for pair in sight.held],
-        known=[known(row, at) for row, at in stages if at is not None],
+        seen=held,
+        known=[*grants, *all_known(others)],
         names=who.keys(),
         observed=sight.observed,
     )

@@ -60,7 +60,7 @@ def observe(*, resource_id: int) -> bool:
         resource = reads.resource(resource_id) if alone else None
         if resource is None:
             return False
-        before = reads.busy(row.lease for row in reads.open_grants(connector=resource.connector))
+        before = reads.under_way()
         began = clock.now()
         _began(resource, now=began)
         entitlements = reads.entitlements(resource)

@@ -73,8 +73,9 @@ def build() -> dict[str, Any]:
     policy = Policy.objects.create(name="usual", document={"rules": rules})
     for number in range(RESOURCES):
         resource = Resource.objects.create(
-            name=f"db-{number}", title="PostgreSQL · prod", connector="bench", owner=managers["p9"]
-        )
+            name=f"db-{number}", title="PostgreSQL · prod", connector="bench", owner=managers["p9"],
+            settings={"database": f"db-{number}"},
+        )  # fmt: skip
         for role in range(ENTITLEMENTS_EACH):
             Entitlement.objects.create(
                 resource=resource, name=f"role-{role}", risk="medium", policy=policy

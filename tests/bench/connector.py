@@ -1,4 +1,7 @@
-"""The target of the benches: it has nothing, so that only the portal's own work is measured."""
+"""The target of the benches: it does nothing, so that only the portal's own work is measured.
+
+It holds what was granted, as a look at it says.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from typing import ClassVar
+
+from django.db import connection
 
 from approvals.connectors import registry
 from approvals.connectors.protocol import (
@@ -19,6 +24,12 @@ from approvals.connectors.protocol import (
     Step,
 )
 
+_HELD = """
+SELECT r.target->>'login', r.entitlement_name FROM approvals_currentrequest c
+JOIN approvals_accessrequest r ON r.id = c.record_id
+WHERE c.state = 'active' AND r.resource_name = %s AND r.entitlement_name = ANY(%s::text[])
+"""
+
 
 class Nothing(Connector):
     """Every call succeeds at once."""
@@ -28,7 +39,9 @@ class Nothing(Connector):
     glyph: ClassVar[str] = "BE"
     needs_secret: ClassVar[bool] = False
     ends_at_target: ClassVar[bool] = False
-    resource_fields: ClassVar[tuple[Field, ...]] = ()
+    resource_fields: ClassVar[tuple[Field, ...]] = (
+        Field(name="database", label="Database", help="The name of the resource itself."),
+    )
     entitlement_fields: ClassVar[tuple[Field, ...]] = ()
 
     def grant(self, spec: GrantSpec) -> Receipt:
@@ -45,7 +58,9 @@ class Nothing(Connector):
         entitlements: Mapping[str, Settings],
         now: datetime,
     ) -> list[Held]:
-        return []
+        with connection.cursor() as cursor:
+            cursor.execute(_HELD, [resource_settings.get("database"), list(entitlements)])
+            return [Held(login, name) for login, name in cursor.fetchall()]
 
     def check(self, *, resource_settings: Settings, secret: str | None, now: datetime) -> Health:
         return Health(ok=True, message="Nothing to do, and ready for it.", latency_ms=0.0)

@@ -211,3 +211,20 @@ def test_a_finding_is_new_once_and_confirmed_once(
         assert not newly & confirmed
         confirmed |= newly
         assert confirmed == rows.keys()
+
+
+def test_what_live_and_moving_grants_explain_is_not_looked_for_elsewhere() -> None:
+    carol, dan = seen("carol"), seen("dan")
+    grants = [known(Stage.LIVE), known(Stage.MOVING, "carol"), known(Stage.ENDED, "dan")]
+    assert drift.unexplained(seen=[seen(), carol, dan], known=grants) == [dan]
+    elsewhere = [known(Stage.LIVE, is_observed=False)]
+    assert drift.unexplained(seen=[seen()], known=elsewhere) == [], "made under other settings"
+
+
+@given(st.lists(st.tuples(st.sampled_from(Stage), st.sampled_from(["alice", "Alice", "bob"]))))
+def test_what_is_found_is_unexplained(grants: list[tuple[Stage, str]]) -> None:
+    held = [seen(login) for login in ("alice", "Alice", "bob")]
+    rows = [known(stage, login, number=n) for n, (stage, login) in enumerate(grants)]
+    left = {row.pair for row in drift.unexplained(seen=held, known=rows)}
+    found = {row.pair for row in compare(held, rows).found if row.kind != Kind.MISSING}
+    assert found <= left

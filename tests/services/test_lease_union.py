@@ -6,9 +6,16 @@ from typing import Any
 import pytest
 
 from approvals import handlers
-from approvals.models import AccessRequest, Entitlement, GrantEvent, OutboxItem, Resource
+from approvals.models import (
+    AccessRequest,
+    Entitlement,
+    Finding,
+    GrantEvent,
+    OutboxItem,
+    Resource,
+)
 from approvals.selectors import clock, leases
-from approvals.services import checking, grants, requests
+from approvals.services import checking, grants, reconciliation, requests
 from tests.connectors.noop import Noop
 from tests.world import World, notices
 
@@ -185,3 +192,17 @@ def test_what_was_approved_before_leases_were_pinned_has_one_per_subject_and_ent
     request = world.ask(what=world.read)
     assert leases.key(request) == f"grant:{world.alice.pk}:{world.read.pk}"
     assert list(checking.differences(now=clock.now())) == []
+
+
+def test_what_another_resource_granted_is_no_finding(
+    world: World, noop: Noop, here: Entitlement, there: Entitlement
+) -> None:
+    request = world.ask(what=there)
+    work()
+    for _ in range(3):
+        assert reconciliation.observe(resource_id=here.resource_id)
+    assert noop.held(), "it is there to be seen"
+    assert not Finding.objects.exists()
+    grants.end(actor=world.alice, request_id=request.request_id, now=clock.now())
+    assert reconciliation.observe(resource_id=here.resource_id)
+    assert not Finding.objects.exists(), "it is being removed"

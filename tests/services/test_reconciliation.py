@@ -1,5 +1,6 @@
 """What targets hold against what was granted: what is a finding, and when it is looked for."""
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -215,3 +216,16 @@ def test_versions_of_resources_from_before_the_column_verify(world: World) -> No
     seal(new_signer())
     report = verifying.run(by="a test")
     assert report.ok, [*report.as_text()]
+
+
+def test_a_target_may_hold_more_than_a_statement_takes_parameters(world: World) -> None:
+    """PostgreSQL takes 65,535, and a company may have more accesses than that."""
+    many = 70_000
+    names = [f"p{number}" for number in range(many)]
+    assert reads.people_called([*names, "alice"])["alice"] == world.alice.pk
+    assert reads.past_grants(connector="noop", names=names) == []
+    assert reads.open_elsewhere(world.resource, names=names) == []
+    active = world.active()
+    ids = [uuid.UUID(int=number) for number in range(many)]
+    since = clock.now() - timedelta(minutes=1)
+    assert reads.touched_since([*ids, active.request_id], since=since) == {active.request_id}
