@@ -9,7 +9,7 @@ import structlog
 from django.db import transaction
 
 from approvals.models import OutboxItem
-from approvals.outbox import circuits, holding, queue
+from approvals.outbox import circuits, holding, queue, turns
 from approvals.reports import sending
 from approvals.selectors import clock
 from approvals.services import (
@@ -135,13 +135,23 @@ def _work_targets(tell: Clock) -> int:
 def work_target(target: str, tell: Clock = clock.now) -> int:
     """Do what is due at one target until nothing is; return how many items were worked on."""
     total = 0
-    while True:
-        claim = circuits.claim(target, lane="provisioning", now=tell())
-        total += _hand_out(claim.items, tell)
-        if claim.probe_until is not None:
-            circuits.probed(target, probe_until=claim.probe_until, now=tell())
-        if not claim.items:
-            return total
+    while worked := work_batch(target, tell):
+        total += worked
+    return total
+
+
+def work_batch(
+    target: str, tell: Clock = clock.now, called: Callable[[], None] | None = None
+) -> int:
+    """Do what one claim at a target brings; return how many items that were.
+
+    `called` is told when all calls are made: the next batch may begin while this one is recorded.
+    """
+    claim = circuits.claim(target, lane="provisioning", now=tell())
+    _hand_out(claim.items, tell, called)
+    if claim.probe_until is not None:
+        circuits.probed(target, probe_until=claim.probe_until, now=tell())
+    return len(claim.items)
 
 
 def _work(claim: Callable[[], Sequence[OutboxItem]], tell: Clock) -> int:
@@ -151,7 +161,9 @@ def _work(claim: Callable[[], Sequence[OutboxItem]], tell: Clock) -> int:
     return total
 
 
-def _hand_out(items: Sequence[OutboxItem], tell: Clock) -> int:
+def _hand_out(
+    items: Sequence[OutboxItem], tell: Clock, called: Callable[[], None] | None = None
+) -> int:
     """Do what was claimed together, removals first.
 
     Access must not stay for as long as a slow target takes to make others.
@@ -161,10 +173,12 @@ def _hand_out(items: Sequence[OutboxItem], tell: Clock) -> int:
     by_topic: dict[str, list[OutboxItem]] = defaultdict(list)
     for item in items:
         by_topic[item.topic].append(item)
+    topics = sorted(by_topic, key=lambda topic: topic not in grants.REMOVALS)
     with holding.held(items, tell=tell):
-        for topic in sorted(by_topic, key=lambda topic: topic not in grants.REMOVALS):
+        for topic in topics:
             try:
-                HANDLERS[topic](by_topic[topic], tell)
+                with turns.taken(called if topic == topics[-1] else None):
+                    HANDLERS[topic](by_topic[topic], tell)
             except Exception as error:
                 log.exception("outbox.batch_failed", topic=topic)
                 _give_back(by_topic[topic], error)

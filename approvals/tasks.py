@@ -268,7 +268,7 @@ SWEEPS: dict[str, tuple[tuple[Callable[[], bool], float], ...]] = {
 }
 
 #: Seconds between two messages to a lane: what comes meanwhile is found by whom the first woke.
-WAKE_PAUSES = {"provisioning": 0.02, "notices": 0.25}
+WAKE_PAUSES = {"provisioning": 0.05, "notices": 0.25}
 
 
 def wake(lane: str) -> None:

@@ -283,10 +283,14 @@ def _kept(request_id: uuid.UUID, cover: leases.Cover) -> dict[str, Any]:
 
 @transaction.atomic
 def confirm_many(
-    confirmed: Sequence[tuple[uuid.UUID, Attempt]], *, now: datetime
+    confirmed: Sequence[tuple[uuid.UUID, Attempt]],
+    *,
+    now: datetime,
+    known: Iterable[AccessRequest] = (),
 ) -> list[AccessRequest]:
     """Record that the target has confirmed removals: expired, or revoked when ended early.
 
+    Of requests that are `known`, as read before, only those that have changed are read again.
     Requests that are confirmed already are passed over, so that a repeated task changes nothing but
     that access which another grant holds by now is made once more (`make_again`).
     """
@@ -294,7 +298,7 @@ def confirm_many(
     recording.lock_many(attempts)
     revisions: list[AccessRequest] = []
     events: list[GrantEvent] = []
-    records = reads.current_many(attempts)
+    records = reads.current_many(attempts, known=known)
     rows = {key: row for key, row in records.items() if row.state == State.REVOKING}
     recording.lock_leases(leases.key(row) for row in records.values())
     for request_id, record in rows.items():

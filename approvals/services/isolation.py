@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from approvals.outbox import circuits, queue
+from approvals.outbox import circuits, queue, turns
 from approvals.selectors import clock
 from approvals.services import targets
 
@@ -12,7 +12,11 @@ UNTRIED_PAUSE = timedelta(seconds=1)
 
 
 def call(rows: Sequence[targets.Row], action: targets.Action) -> Iterator[list[targets.Done]]:
-    """Call the targets; yield what was tried, give back what was not, and note who failed."""
+    """Call the targets; yield what was tried, give back what was not, and note who failed.
+
+    Others may call them as soon as the last outcome is known, while the caller records it.
+    """
+    left = len(rows)
     for done in targets.call(rows, action):
         now = clock.now()
         tried = [row for row in done if row[2].tried]
@@ -25,4 +29,7 @@ def call(rows: Sequence[targets.Row], action: targets.Action) -> Iterator[list[t
         for item, _, outcome in done:
             if not outcome.tried:
                 queue.postpone(item, until=now + UNTRIED_PAUSE)
+        left -= len(done)
+        if not left:
+            turns.called()
         yield tried

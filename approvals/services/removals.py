@@ -41,7 +41,9 @@ def withdraw(items: Sequence[OutboxItem]) -> None:
         good = [row for row in done if not row[2].error]
         with transaction.atomic():
             grants.confirm_many(
-                [(r.request_id, o.attempt(item.attempts)) for item, r, o in good], now=now
+                [(r.request_id, o.attempt(item.attempts)) for item, r, o in good],
+                now=now,
+                known=[record for _, record, _ in good],
             )
             queue.done([item for item, _, _ in good])
         for item, record, outcome in done:
