@@ -15,10 +15,18 @@ from approvals.models import CurrentRequest, Entitlement, User
 from approvals.selectors import requests as reads
 from approvals.services import asked, grants, requests
 
+#: Keys that one statement names: it takes 65,535 parameters, and an import may touch everybody.
+_CHUNK = 10_000
+
 
 def changed(*, keys: Iterable[str], now: datetime) -> None:
     """Bring everything in line with the directory keys that changed; safe to repeat."""
-    found = set(keys)
+    found = sorted(set(keys))
+    for first in range(0, len(found), _CHUNK):
+        _changed(set(found[first : first + _CHUNK]), now=now)
+
+
+def _changed(found: set[str], *, now: datetime) -> None:
     leavers = User.objects.filter(pk__in=_numbers(found, "p"), is_active=False)
     for person in leavers:
         settle_leaver(person, now=now)

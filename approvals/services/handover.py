@@ -19,8 +19,7 @@ from django.db import transaction
 from approvals.directory.models import User
 from approvals.domain.refusals import NotFound, Settled
 from approvals.domain.states import State
-from approvals.models import Handover
-from approvals.selectors import requests as reads
+from approvals.models import CurrentRequest, Handover
 from approvals.services import recording
 
 
@@ -94,13 +93,8 @@ def waits(*, request_id: uuid.UUID) -> bool:
 
 def clear() -> int:
     """Delete what is left of requests that are not live; return how many."""
-    kept = Handover.objects.values_list("request_id", flat=True).distinct()
-    live = {
-        key
-        for key, record in reads.current_many(kept).items()
-        if record.state in {State.APPROVED, State.ACTIVE}
-    }
-    gone, _ = Handover.objects.exclude(request_id__in=live).delete()
+    live = CurrentRequest.objects.filter(state__in=[str(State.APPROVED), str(State.ACTIVE)])
+    gone, _ = Handover.objects.exclude(request_id__in=live.values("request_id")).delete()
     return gone
 
 

@@ -46,6 +46,8 @@ REPAIRS_MOST = 3
 #: Targets that one task looks at side by side, and the seconds after which it starts no more.
 SIDE_BY_SIDE = 4
 LOOK_SECONDS = 30.0
+#: Findings that one statement names: it takes 65,535 parameters, and a target may lose everything.
+_CHUNK = 10_000
 _OBSERVE_SPACE = 4
 
 
@@ -109,9 +111,9 @@ def _look_done(
         Finding.objects.bulk_create(
             _new(row, by_name[row.entitlement], view.people, now=now) for row in changes.new
         )
-        Finding.objects.filter(
-            pk__in=[each.id for each, _ in (*changes.confirmed, *changes.again)]
-        ).update(last_seen_at=now)
+        seen = [each.id for each, _ in (*changes.confirmed, *changes.again)]
+        for first in range(0, len(seen), _CHUNK):
+            Finding.objects.filter(pk__in=seen[first : first + _CHUNK]).update(last_seen_at=now)
     span = (began, now)
     acted = [
         _confirm(open_now[each.id], found, resource, view, span=span)

@@ -9,7 +9,7 @@ from approvals import handlers
 from approvals.domain.refusals import NotAllowed
 from approvals.models import Asked, Group, Membership, OutboxItem, User, Waiting
 from approvals.selectors import clock
-from approvals.services import asked
+from approvals.services import asked, directory
 from tests.world import World, notices
 
 
@@ -120,6 +120,14 @@ def test_a_leaver_loses_what_is_active_and_pending(world: World) -> None:
     assert world.newest(pending).state == "cancelled"
     handlers.work("provisioning", now=clock.now())
     assert world.newest(active).state == "revoked"
+
+
+def test_an_import_may_touch_more_people_than_a_statement_takes_parameters(world: World) -> None:
+    active = world.active()
+    User.objects.filter(pk=world.alice.pk).update(is_active=False)
+    keys = [f"p:{number}" for number in range(10**6, 10**6 + 70_000)]
+    directory.changed(keys=[*keys, f"p:{world.alice.pk}"], now=clock.now())
+    assert world.newest(active).state == "revoking"
 
 
 def test_retiring_an_entitlement_ends_and_cancels(world: World) -> None:
