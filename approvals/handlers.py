@@ -110,16 +110,19 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-def work(lane: str, *, now: datetime | None = None) -> int:
+def work(
+    lane: str, *, now: datetime | None = None, between: Callable[[], None] | None = None
+) -> int:
     """Do what is due in a lane until nothing is; return how many items were worked on.
 
+    `between` is called after each claim of a lane that calls no target.
     Targets are called one after another; a worker calls them side by side (`approvals.abreast`).
     `now` is for those who ask what will be due; else it is the database's clock, ever anew.
     """
     tell: Clock = (lambda: now) if now else clock.now
     if lane == "provisioning":
         return _work_targets(tell)
-    return _work(lambda: queue.claim(lane=lane, limit=CLAIM[lane], now=tell()), tell)
+    return _work(lambda: queue.claim(lane=lane, limit=CLAIM[lane], now=tell()), tell, between)
 
 
 def _work_targets(tell: Clock) -> int:
@@ -154,10 +157,16 @@ def work_batch(
     return len(claim.items)
 
 
-def _work(claim: Callable[[], Sequence[OutboxItem]], tell: Clock) -> int:
+def _work(
+    claim: Callable[[], Sequence[OutboxItem]],
+    tell: Clock,
+    between: Callable[[], None] | None,
+) -> int:
     total = 0
     while items := claim():
         total += _hand_out(items, tell)
+        if between:
+            between()
     return total
 
 

@@ -19,6 +19,7 @@ from approvals.services import (
     counting,
     erasure_notices,
     escalation,
+    grants,
     handover,
     ledger_mail,
     ledger_watch,
@@ -39,6 +40,8 @@ LINGER_SECONDS = 10.0
 AHEAD_SECONDS = 1.5
 #: Seconds between two steps while there is work: what comes due meanwhile shares a transaction.
 PACE_SECONDS = 0.015
+#: Seconds that mail waits after each claim while access is being removed: never for good.
+GIVE_WAY_SECONDS = 0.1
 _ENDS_LOCK = 0x6A69_7465
 _DUE_LOCK = 0x6A69_7464
 _HOLD_LOCK = 0x6A69_7468
@@ -107,9 +110,15 @@ def sweep_provisioning() -> bool:
 
 
 def sweep_notices() -> bool:
-    """Send the notices that are due."""
-    handlers.work("notices")
+    """Send the notices that are due, and give way meanwhile to what removes access."""
+    handlers.work("notices", between=_give_way)
     return False
+
+
+def _give_way() -> None:
+    """Leave processors and database to removals for a moment, where there are any."""
+    if due.is_there(grants.REMOVALS, lane="provisioning", now=clock.now()):
+        time.sleep(GIVE_WAY_SECONDS)
 
 
 @shared_task(name="work.ends")

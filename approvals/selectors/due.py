@@ -42,6 +42,17 @@ def lanes(*, now: datetime) -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
+def is_there(topics: Sequence[str], *, lane: str, now: datetime) -> bool:
+    """Return whether a lane has such work that is due or being done (one query)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM approvals_outboxitem"
+            " WHERE lane = %s AND not_before <= %s AND topic = ANY(%s::text[]))",
+            [lane, now, list(topics)],
+        )
+        return bool(cursor.fetchone()[0])
+
+
 _NEXT = """
 SELECT least(
     (SELECT min(due_at) FROM approvals_currentrequest WHERE state = 'pending'),

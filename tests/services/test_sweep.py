@@ -1,10 +1,11 @@
-"""A backlog of ends is shared by two, who together end each once."""
+"""A backlog of ends is shared by two, who together end each once; mail gives way to removals."""
 
+import time
 from datetime import timedelta
 
 import pytest
 
-from approvals import abreast, handlers
+from approvals import abreast, handlers, tasks
 from approvals.models import AccessRequest, CurrentRequest
 from approvals.selectors import clock
 from approvals.services import grants
@@ -45,3 +46,21 @@ def test_a_backlog_is_ended_by_two_threads_each_grant_once(
     assert abreast.end_due() == len(rows)
     states = CurrentRequest.objects.values_list("state", "revision")
     assert sorted(states) == [("revoking", row.revision + 1) for row in rows]
+
+
+def test_mail_gives_way_while_access_is_to_be_removed_and_is_sent_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch, mailoutbox: list[object]
+) -> None:
+    paused: list[float] = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: paused.append(seconds) if seconds else None)
+    [active, *_] = actives(world)
+    monkeypatch.setitem(handlers.CLAIM, "notices", 1)
+    tasks.sweep_notices()
+    assert paused == [], "nothing is being removed"
+    grants.end(actor=active.subject, request_id=active.request_id, now=clock.now())
+    world.ask()
+    before = len(mailoutbox)
+    tasks.sweep_notices()
+    assert len(mailoutbox) > before
+    assert paused
+    assert set(paused) == {tasks.GIVE_WAY_SECONDS}
