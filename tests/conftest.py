@@ -76,6 +76,9 @@ def as_role(role: str) -> Iterator[psycopg.Connection[Any]]:
     url = cluster().superuser_url("jitportal") if role == "superuser" else cluster().url(role)
     with psycopg.connect(url) as raw:
         yield raw
+        if not raw.closed:  # the server goes on a moment after it was left: its locks must not
+            raw.commit()
+            raw.execute("SELECT pg_advisory_unlock_all()")
 
 
 @pytest.fixture
