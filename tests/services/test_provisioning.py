@@ -187,6 +187,18 @@ def test_a_repeated_confirmation_changes_nothing(world: World) -> None:
     assert world.newest(request).revision == request.revision
 
 
+def test_a_confirmation_goes_by_the_newest_revision_whatever_was_read_before(world: World) -> None:
+    active = world.active()
+    attempt = grants.Attempt(1, clock.now(), clock.now())
+    confirmed = [(active.request_id, attempt)]
+    ending = grants.end(actor=world.alice, request_id=active.request_id, now=clock.now())
+    assert (active.state, ending.state) == ("active", "revoking")
+    (gone,) = grants.confirm_many(confirmed, now=clock.now(), known=[active])
+    assert (gone.state, gone.revision) == ("revoked", ending.revision + 1)
+    assert grants.confirm_many(confirmed, now=clock.now(), known=[ending]) == []
+    assert world.newest(active).revision == gone.revision
+
+
 def test_access_that_lives_in_the_portal_is_a_membership_for_the_time(world: World) -> None:
     group = Group.objects.create(name="auditors", role=Group.Role.COMPLIANCE)
     portal = Resource.objects.create(name="jitportal", connector="portal", owner=world.admin)
