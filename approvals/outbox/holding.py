@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -36,7 +36,7 @@ class _Batch:
     items: Sequence[OutboxItem]
     tell: Callable[[], datetime]
     next_at: float
-    renewals_left: int = field(default=LEASES_MOST * PER_LEASE)
+    renewals_left: int
 
 
 class _Keeper:
@@ -51,11 +51,12 @@ class _Keeper:
 
     def take(self, items: Sequence[OutboxItem], tell: Callable[[], datetime]) -> int:
         """Begin to hold items; return the number by which they are let go."""
-        batch = _Batch(list(items), tell, time.monotonic() + _pause())
+        next_at = time.monotonic() + _pause()
+        batch = _Batch(list(items), tell, next_at, LEASES_MOST * PER_LEASE)
         with self._changed:
             number = next(self._numbers)
             self._batches[number] = batch
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="holding", daemon=True)
                 self._thread.start()
             elif batch.next_at < self._wakes_at:
@@ -71,7 +72,10 @@ class _Keeper:
         while True:
             for number, batch in self._due():
                 self._renew(number, batch)
-            connection.close()
+            try:
+                connection.close()
+            except Exception as error:  # all that this process holds depends on this thread
+                log.warning("outbox.not_held", items=0, error=type(error).__name__)
 
     def _due(self) -> list[tuple[int, _Batch]]:
         """Wait until some are to be renewed, and return them."""

@@ -44,7 +44,7 @@ def compare(
     accesses = Accesses(resource.connector)
     today = {row.pk: row for row in entitlements}
     by_name = {row.name: row for row in entitlements}
-    moving = busy | reads.under_way()
+    moving = set(busy)
     touched: set[uuid.UUID] = set()
 
     def stage(row: Grant) -> Stage | None:
@@ -93,6 +93,8 @@ def compare(
         return Seen(login=login, entitlement=name, access=access, also=frozenset(also))
 
     def all_known(rows: Sequence[Grant]) -> list[Known]:
+        # After the grants were read: what has begun meanwhile must not be missed.
+        moving.update(reads.under_way())
         touched.update(reads.touched_since((row.request_id for row in rows), since=began - MARGIN))
         stages = ((row, stage(row)) for row in rows)
         return [known(row, at) for row, at in stages if at is not None]
