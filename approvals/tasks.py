@@ -41,7 +41,11 @@ AHEAD_SECONDS = 1.5
 #: Seconds between two steps while there is work: what comes due meanwhile shares a transaction.
 PACE_SECONDS = 0.015
 #: Seconds that mail waits after each claim while access is being removed: never for good.
-GIVE_WAY_SECONDS = 0.1
+GIVE_WAY_SECONDS = 1.0
+#: Seconds for which a look at the targets is put off at most while access is being removed.
+PUT_OFF_SECONDS = 120.0
+#: A removal that is due for longer waits for its target, and nothing else waits for that.
+HURRY = timedelta(seconds=10)
 _ENDS_LOCK = 0x6A69_7465
 _DUE_LOCK = 0x6A69_7464
 _HOLD_LOCK = 0x6A69_7468
@@ -117,8 +121,31 @@ def sweep_notices() -> bool:
 
 def _give_way() -> None:
     """Leave processors and database to removals for a moment, where there are any."""
-    if due.is_there(grants.REMOVALS, lane="provisioning", now=clock.now()):
-        time.sleep(GIVE_WAY_SECONDS)
+    ends = time.monotonic() + GIVE_WAY_SECONDS
+    while _is_removing() and time.monotonic() < ends:
+        time.sleep(GIVE_WAY_SECONDS / 10)
+
+
+def _is_removing() -> bool:
+    now = clock.now()
+    return due.is_there(grants.REMOVALS, lane="provisioning", since=now - HURRY, now=now)
+
+
+class _PutOff:
+    """Whether looks at targets are put off; for `PUT_OFF_SECONDS` on end at most."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def is_on(self) -> bool:
+        if not _is_removing():
+            self._since = None
+            return False
+        self._since = self._since or time.monotonic()
+        return time.monotonic() < self._since + PUT_OFF_SECONDS
+
+
+_put_off = _PutOff()
 
 
 @shared_task(name="work.ends")
@@ -255,8 +282,11 @@ def start_reports() -> None:
 
 @shared_task(name="targets.observe")
 def observe_targets() -> None:
-    """Compare what targets hold with what was granted, those that are due."""
-    reconciliation.look_around()
+    """Compare what targets hold with what was granted, those that are due.
+
+    While access is being removed they wait, but not for long.
+    """
+    reconciliation.look_around(halt=_put_off.is_on)
 
 
 WAKE = {

@@ -42,15 +42,19 @@ def lanes(*, now: datetime) -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def is_there(topics: Sequence[str], *, lane: str, now: datetime) -> bool:
-    """Return whether a lane has such work that is due or being done (one query)."""
+def is_there(topics: Sequence[str], *, lane: str, since: datetime, now: datetime) -> bool:
+    """Return whether a lane has such work that came due `since` then and isn't done (one query).
+
+    What has waited longer, for a target that is down, is no reason to hurry.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT EXISTS (SELECT FROM approvals_outboxitem"
-            " WHERE lane = %s AND not_before <= %s AND topic = ANY(%s::text[]))",
-            [lane, now, list(topics)],
+            # With an order, so that it is never found by reading the whole table.
+            "SELECT FROM approvals_outboxitem WHERE lane = %s AND not_before BETWEEN %s AND %s"
+            " AND topic = ANY(%s::text[]) ORDER BY not_before, id LIMIT 1",
+            [lane, since, now, list(topics)],
         )
-        return bool(cursor.fetchone()[0])
+        return cursor.fetchone() is not None
 
 
 _NEXT = """

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -277,17 +277,18 @@ def _over(finding: Finding, *, held: bool, now: datetime) -> None:
 # -- when
 
 
-def look_around() -> int:
+def look_around(halt: Callable[[], bool] = lambda: False) -> int:
     """Look at every target that is due, a few at a time; return how many were due.
 
-    Whoever has not answered when the time is up goes on by itself, and keeps nobody else back: its
-    resource is not due again for a while, and the others are looked at by the next call.
+    `halt` says, before each look, whether the rest is left to a later call. Whoever has not
+    answered when the time is up goes on by itself, and keeps nobody else back: its resource is not
+    due again for a while, and the others are looked at by the next call.
     """
     due = reads.due(now=clock.now())
     waiting: deque[int] = deque(due)
     ends = time.monotonic() + LOOK_SECONDS
     threads = [
-        threading.Thread(target=_drain, args=(waiting, ends), daemon=True, name="observing")
+        threading.Thread(target=_drain, args=(waiting, ends, halt), daemon=True, name="observing")
         for _ in range(min(SIDE_BY_SIDE, len(due)))
     ]
     for thread in threads:
@@ -297,9 +298,9 @@ def look_around() -> int:
     return len(due)
 
 
-def _drain(waiting: deque[int], ends: float) -> None:
+def _drain(waiting: deque[int], ends: float, halt: Callable[[], bool]) -> None:
     try:
-        while time.monotonic() < ends:
+        while time.monotonic() < ends and not halt():
             try:
                 resource_id = waiting.popleft()
             except IndexError:

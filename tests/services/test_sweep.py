@@ -1,4 +1,4 @@
-"""A backlog of ends is shared by two, who together end each once; mail gives way to removals."""
+"""A backlog of ends is shared by two, who together end each once; mail and looks give way."""
 
 import time
 from datetime import timedelta
@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from approvals import abreast, handlers, tasks
-from approvals.models import AccessRequest, CurrentRequest
+from approvals.models import AccessRequest, CurrentRequest, OutboxItem
 from approvals.selectors import clock
-from approvals.services import grants
+from approvals.services import grants, reconciliation
 from tests.world import World
 
 
@@ -53,6 +53,7 @@ def test_mail_gives_way_while_access_is_to_be_removed_and_is_sent_all_the_same(
 ) -> None:
     paused: list[float] = []
     monkeypatch.setattr(time, "sleep", lambda seconds: paused.append(seconds) if seconds else None)
+    monkeypatch.setattr(tasks, "GIVE_WAY_SECONDS", 0.02)
     [active, *_] = actives(world)
     monkeypatch.setitem(handlers.CLAIM, "notices", 1)
     tasks.sweep_notices()
@@ -63,4 +64,37 @@ def test_mail_gives_way_while_access_is_to_be_removed_and_is_sent_all_the_same(
     tasks.sweep_notices()
     assert len(mailoutbox) > before
     assert paused
-    assert set(paused) == {tasks.GIVE_WAY_SECONDS}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_looks_at_targets_wait_while_access_is_being_removed_but_not_for_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(reconciliation, "observe", lambda resource_id: looks.append(resource_id))
+    monkeypatch.setattr(tasks, "_put_off", tasks._PutOff())
+    [active, *_] = actives(world)
+    tasks.observe_targets()
+    assert len(looks) == 1, "nothing is being removed"
+    grants.end(actor=active.subject, request_id=active.request_id, now=clock.now())
+    tasks.observe_targets()
+    assert len(looks) == 1
+    monkeypatch.setattr(tasks, "PUT_OFF_SECONDS", 0.0)
+    tasks.observe_targets()
+    assert len(looks) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_gives_way_to_a_removal_that_has_long_waited_for_its_target(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(reconciliation, "observe", lambda resource_id: looks.append(resource_id))
+    monkeypatch.setattr(tasks, "_put_off", tasks._PutOff())
+    [active, *_] = actives(world)
+    grants.end(actor=active.subject, request_id=active.request_id, now=clock.now())
+    OutboxItem.objects.filter(topic="grant.withdraw").update(
+        not_before=clock.now() - tasks.HURRY - timedelta(seconds=1)
+    )
+    tasks.observe_targets()
+    assert len(looks) == 1
