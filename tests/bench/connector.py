@@ -24,7 +24,7 @@ from approvals.connectors.protocol import (
     Step,
 )
 
-# Asked so that it costs next to nothing: a target of one's own would not ask this database at all.
+# Asked so that it costs little: a target of one's own would not ask this database at all.
 _HELD = """
 SELECT u.username, things.names[array_position(things.ids, c.entitlement_id)]
 FROM approvals_currentrequest c JOIN approvals_user u ON u.id = c.subject_id
