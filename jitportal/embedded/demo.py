@@ -343,7 +343,7 @@ class Demo:
         return found
 
     def _url(self, role: str) -> str:
-        return self._clusters["database"].url(role, roles.DATABASE)
+        return self._clusters["database"].socket_url(role, roles.DATABASE)
 
     def _owner_url(self, environment: Environment) -> str:
         """Who migrates. With a database of yours: DATABASE_URL_OWNER, else whom you gave."""

@@ -1,4 +1,4 @@
-"""kombu's PostgreSQL transport with five repairs.
+"""kombu's PostgreSQL transport with six repairs.
 
 - Whoever publishes gives up within seconds, also when the server is frozen. The library's DSN has
   no room for a timeout, and no timeout of the server or the network ends a silent wait.
@@ -7,6 +7,7 @@
 - Two processes may declare a queue at the same moment.
 - Listing queues warns about a version long gone. kombu silences that for the process, which no
   thread may do while others run, so that the warning now and then came through.
+- The address may be that of a socket, which kombu's own parser does not understand.
 - The address is the broker URL's alone. The library falls back to DATABASE_URL, which is the
   portal's own database.
 """
@@ -17,7 +18,7 @@ import random
 import time
 from collections.abc import Generator
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote
+from urllib.parse import urlsplit
 
 import psycopg
 from kombu.transport import pgmq as kombu_pgmq
@@ -27,7 +28,6 @@ from psycopg_pool import ConnectionPool
 
 from jitportal.broker import CONNECT_SECONDS, SOCKET_SECONDS
 
-DEFAULT_PORT = 5432
 GLANCE_SECONDS = 0.2  # how often a wait looks at the clock
 
 Result = TypeVar("Result")
@@ -66,9 +66,26 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
 class Transport(kombu_pgmq.Transport):
     """See the module."""
 
+    can_parse_url = True  # and is given it whole, as the client's host name: it may name a socket
+
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)  # type: ignore[no-untyped-call]
         self._unheard: list[str] = []
+
+    @classmethod
+    def as_uri(  # as the library has it
+        cls,
+        uri: str,
+        include_password: bool = False,  # noqa: FBT002
+        mask: str = "**",
+    ) -> str:
+        """Return the URL for logs: the library's reads no address of a socket."""
+        parts = urlsplit(uri)
+        login, at, where = parts.netloc.rpartition("@")
+        if include_password or not at:
+            return uri
+        shown = f"{login.partition(':')[0]}:{mask}@{where}"
+        return parts._replace(netloc=shown).geturl()
 
     def establish_connection(self) -> Any:
         """As kombu's, but leaves no pool behind that goes on trying when it fails."""
@@ -116,13 +133,9 @@ class Transport(kombu_pgmq.Transport):
         )
 
     def _conninfo(self) -> str:
-        address: Any = self.client
+        client: Any = self.client
         return make_conninfo(
-            host=address.hostname,
-            port=address.port or DEFAULT_PORT,
-            dbname=unquote((address.virtual_host or "").lstrip("/")),
-            user=address.userid,
-            password=address.password,
+            client.hostname.replace("pgmq://", "postgresql://", 1),
             connect_timeout=CONNECT_SECONDS,
             tcp_user_timeout=SOCKET_SECONDS * 1000,
             keepalives_idle=SOCKET_SECONDS,

@@ -50,7 +50,7 @@ def prepare_database(*, cluster: Cluster, database: str) -> None:
 
 def broker_url(*, cluster: Cluster) -> str:
     """Where Celery finds the broker that lives in this cluster."""
-    return cluster.url(BROKER, BROKER_DATABASE).replace("postgresql://", "pgmq://", 1)
+    return cluster.socket_url(BROKER, BROKER_DATABASE).replace("postgresql://", "pgmq://", 1)
 
 
 def script(name: str) -> sql.SQL:

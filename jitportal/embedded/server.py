@@ -26,6 +26,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 20
 LOG_LIMIT_BYTES = 20_000_000
+#: Bytes that the path of a socket may have (`sun_path`), and the longest name of PostgreSQL's.
+SOCKET_PATH_MOST, SOCKET_NAME = 107, "/.s.PGSQL.65535"
 
 
 class ClusterFailed(Exception):
@@ -128,8 +130,9 @@ def run(
     """
     if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
         log.replace(log.with_suffix(".log.1"))
+    folder = '"{}"'.format(str(data).replace('"', '""')) if has_room_for_socket(data) else ""
     command = ["postgres", "-D", str(data)]
-    for name, value in settings.items():
+    for name, value in {"unix_socket_directories": folder, **settings}.items():
         command += ["-c", f"{name}={value}"]
     with open(log, "ab", opener=_private) as output:
         began = output.seek(0, os.SEEK_END)
@@ -189,8 +192,14 @@ def end_leftovers(*, data: Path, is_alive: Callable[[], bool]) -> None:
     if left:
         raise ClusterFailed(f"Processes {left} of an earlier start in {data} won't end.")
     if places.PROC.is_dir():
-        # PostgreSQL believes this file when its process id is anybody's, or a zombie's.
-        (data / "postmaster.pid").unlink(missing_ok=True)
+        # PostgreSQL believes these files when their process id is anybody's, or a zombie's.
+        for path in (data / "postmaster.pid", *data.glob(".s.PGSQL.*")):
+            path.unlink(missing_ok=True)
+
+
+def has_room_for_socket(data: Path) -> bool:
+    """Whether a socket of PostgreSQL can lie in the folder: the system limits its path's length."""
+    return len(os.fsencode(data)) + len(SOCKET_NAME) <= SOCKET_PATH_MOST
 
 
 def free_port() -> int:

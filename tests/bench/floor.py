@@ -8,7 +8,8 @@ import resource
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+
+from psycopg.conninfo import conninfo_to_dict
 
 _RATE = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 _COUNT = re.compile(r"^number of transactions actually processed: (\d+)", re.MULTILINE)
@@ -55,12 +56,9 @@ def measure(
 
     `first_round` keeps the requests of two measurements apart. Raises: FloorFailed.
     """
-    address = urlsplit(url)
+    address = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     environment = {
-        "PGHOST": address.hostname or "",
-        "PGPORT": str(address.port),
-        "PGUSER": unquote(address.username or ""),
-        "PGPASSWORD": unquote(address.password or ""),
+        f"PG{name.upper()}": address[name] for name in ("host", "port", "user", "password")
     }
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     finished = subprocess.run(
@@ -68,7 +66,7 @@ def measure(
             *(program, "--no-vacuum", "--protocol", "simple", "--file", str(script)),
             *("--client", str(clients), "--jobs", "2", "--time", str(seconds)),
             *("--define", f"jpb_round={1_000_000_000 + first_round}"),
-            address.path.lstrip("/"),
+            address["dbname"],
         ],
         env={**os.environ, **environment},
         capture_output=True,

@@ -71,7 +71,7 @@ class Ground:
         """The environment of a child that works in `database` as `role`."""
         inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         return inherited | {
-            "DATABASE_URL": self.cluster.url(role, database),
+            "DATABASE_URL": self.cluster.socket_url(role, database),
             "DATABASE_POOL": "30",
             "SECRET_KEY": "a-key-for-benches-only-" + "x" * 40,
             "LOG_FORMAT": "console",

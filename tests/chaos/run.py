@@ -146,7 +146,7 @@ class Run:
         dsn = self.target.url("chaos_portal", "postgres")
         return inherited | {
             "DJANGO_SETTINGS_MODULE": "jitportal.settings",
-            "DATABASE_URL": self.cluster.url(role),
+            "DATABASE_URL": self.cluster.socket_url(role),
             "DATABASE_POOL": "12",
             "BROKER_URL": f"redis://127.0.0.1:{self.redis_port}/0",
             "SECRET_KEY": "a-key-for-chaos-only-" + "x" * 40,
@@ -186,7 +186,7 @@ class Run:
             self.parts.add(f"web-{number}", processes.web(port), **off)
         self.parts.add(
             "sealer", processes.sealer(), LEDGER_KEY_FILE=str(key), DATABASE_POOL="2",
-            DATABASE_URL=self.cluster.url(roles.SEALER),
+            DATABASE_URL=self.cluster.socket_url(roles.SEALER),
         )  # fmt: skip
         self.say("chaos: waiting for the processes to answer")
         began = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -66,6 +66,20 @@ def test_another_version_is_replaced(url: str) -> None:
         found = connection.execute("SELECT obj_description('pgmq'::regnamespace)").fetchone()
         assert found is not None
         assert found[0] != "0.1"
+
+
+@pytest.mark.parametrize("address", [Cluster.url, Cluster.socket_url])
+def test_it_is_reached_over_loopback_and_the_socket_and_logs_show_no_password(
+    url: str, cluster: Cluster, address: Callable[[Cluster, str, str], str]
+) -> None:
+    where = address(cluster, roles.BROKER, roles.BROKER_DATABASE).replace("postgresql", "pgmq", 1)
+    assert ("?host=" in where) == (address is Cluster.socket_url)
+    made = _app(where)
+    with made.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1)
+        assert connection.connected
+        assert connection.as_uri() == where.replace(cluster.password(roles.BROKER), "**")
+    made.close()
 
 
 def test_a_message_wakes_its_consumer(app: Celery) -> None:

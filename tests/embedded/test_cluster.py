@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
@@ -23,6 +24,7 @@ from tests.programs import NO_POSTGRES, lacking
 OWNED_ELSEWHERE = """
 import sys, time
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 from jitportal.embedded.postgres import Cluster
 cluster = Cluster(Path(sys.argv[1]), fast=True).start()
 print(cluster.pid, flush=True)
@@ -76,19 +78,47 @@ def test_every_way_in_asks_for_scram(running: Cluster) -> None:
         assert hashed.fetchone()[0].startswith("SCRAM-SHA-256$")  # type: ignore[index]
 
 
-def test_it_listens_on_loopback_alone_in_utc_with_checksums(running: Cluster) -> None:
+def test_it_listens_on_loopback_and_a_socket_of_ours_in_utc_with_checksums(
+    running: Cluster,
+) -> None:
     with running.connect() as connection:
         found = connection.execute(
             "SELECT name, setting FROM pg_settings WHERE name IN ('listen_addresses',"
-            " 'unix_socket_directories', 'TimeZone', 'data_checksums', 'server_encoding')"
+            " 'TimeZone', 'data_checksums', 'server_encoding')"
         )
         assert dict(found.fetchall()) == {
             "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
             "TimeZone": "UTC",
             "data_checksums": "on",
             "server_encoding": "UTF8",
         }
+
+
+@pytest.mark.parametrize("address", [Cluster.url, Cluster.socket_url])
+def test_a_password_is_asked_for_on_loopback_and_on_the_socket(
+    running: Cluster, address: Callable[[Cluster, str, str], str]
+) -> None:
+    where = address(running, "postgres", "postgres")
+    assert ("?host=" in where) == (address is Cluster.socket_url)
+    with psycopg.connect(where, require_auth="scram-sha-256") as connection:
+        assert connection.execute("SELECT inet_server_addr() IS NULL").fetchone() == (
+            address is Cluster.socket_url,
+        )
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(where, password="wrong")
+
+
+def test_only_we_and_root_reach_the_socket(running: Cluster) -> None:
+    [folder] = parse_qs(urlsplit(running.socket_url("postgres")).query)["host"]
+    assert Path(folder, f".s.PGSQL.{running.port}").is_socket()
+    assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
+
+
+def test_where_the_path_is_too_long_for_a_socket_it_is_loopback(
+    running: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_data", Path("/" + "d" * 100))
+    assert running.socket_url("postgres") == running.url("postgres")
 
 
 def test_passwords_lie_in_a_file_that_we_alone_can_read(running: Cluster) -> None:

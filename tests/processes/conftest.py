@@ -21,7 +21,7 @@ from tests.conftest import cluster
 from tests.processes.brokers import HOST, free_ports
 
 LEASE_SECONDS = 3
-LANES = ("due", "provisioning", "notices")
+QUEUES = ("due", "provisioning", "notices")
 THREADS = 4
 
 
@@ -43,7 +43,7 @@ class Processes:
     def start(self, *names: str) -> None:
         """Start these; it does not wait until they are ready."""
         environment = os.environ | {
-            "DATABASE_URL": cluster().url(roles.APP),
+            "DATABASE_URL": cluster().socket_url(roles.APP),
             "DATABASE_POOL": "12",
             "BROKER_URL": self.broker_url,
             "NOOP_FOLDER": str(self.folder),
@@ -51,7 +51,7 @@ class Processes:
             "DEMO_MAIL_DIR": str(self.folder / "mail"),
         }
         for name in names:
-            role = {"DATABASE_URL": cluster().url(roles.SEALER)} if name == "sealer" else {}
+            role = {"DATABASE_URL": cluster().socket_url(roles.SEALER)} if name == "sealer" else {}
             with (self.folder / f"{name}.log").open("ab") as log:
                 self._running[name] = subprocess.Popen(
                     [sys.executable, "-m", *self._command(name)],

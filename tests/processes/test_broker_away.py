@@ -14,7 +14,7 @@ from approvals.selectors import clock
 from approvals.services import requests as asking
 from tests.connectors.noop import Noop
 from tests.processes import brokers
-from tests.processes.conftest import LANES, Processes
+from tests.processes.conftest import QUEUES, Processes
 from tests.processes.test_several import people
 from tests.world import World
 
@@ -87,10 +87,10 @@ def test_removals_go_on_while_redis_is_dead_and_all_is_found_when_it_is_back(
     # The form takes a minute at least, which the machine and the database don't ask for.
     monkeypatch.setattr(asking, "_check", lambda **_: None)
     crowd = people([f"p{number:02}" for number in range(PEOPLE)], world)
-    names = ["beat", *(f"{lane}.{number}" for number in (1, 2) for lane in LANES)]
+    names = ["beat", *(f"{lane}.{number}" for number in (1, 2) for lane in QUEUES)]
     processes.start(*names)
     began = clock.now()
-    until(lambda: pulses(began) == set(LANES))
+    until(lambda: pulses(began) == set(QUEUES))
 
     def ask(first: float, apart: float) -> list[AccessRequest]:
         return [
@@ -127,7 +127,7 @@ def test_removals_go_on_while_redis_is_dead_and_all_is_found_when_it_is_back(
     broker.start()
     back = clock.now()
     until(lambda: states(across) == {"expired"})
-    until(lambda: bool(states(across)) and pulses(back) == set(LANES))
+    until(lambda: bool(states(across)) and pulses(back) == set(QUEUES))
     later = ask(first=1, apart=0.1)
     until(lambda: states(later) == {"expired"})
     returned = lags([world.newest(row) for row in (*across, *later)], after=back)

@@ -34,13 +34,13 @@ from approvals.services import requests as asking
 from jitportal import schedule
 from tests.connectors.noop import Noop
 from tests.processes import brokers
-from tests.processes.conftest import LANES, THREADS, Processes
+from tests.processes.conftest import QUEUES, THREADS, Processes
 from tests.world import World
 
 Until = Callable[..., float]
 
 pytestmark = pytest.mark.django_db(transaction=True)
-KINDS = ("web", "beat", *LANES)
+KINDS = ("web", "beat", *QUEUES)
 PASSWORD = "a long password for tests"
 SHORT = 12
 """People whose access, asked for by the services, runs out after seconds."""

@@ -18,7 +18,7 @@ from approvals.selectors import processes as lives
 from audit.models import Checkpoint
 from jitportal.embedded import roles
 from tests.conftest import cluster
-from tests.processes.conftest import LANES, Processes
+from tests.processes.conftest import QUEUES, Processes
 from tests.services.mails import mail_server
 from tests.services.smtp import Server
 from tests.world import World
@@ -53,10 +53,10 @@ def said() -> dict[str, str]:
 def test_each_notices_that_another_was_killed_and_that_it_is_back(
     world: World, mails: Server, processes: Processes, until: Until
 ) -> None:
-    processes.start("beat", *LANES)
+    processes.start("beat", *QUEUES)
     until(lambda: set(said().values()) == {"ok"})
-    assert {row.kind for row in lives.rows()} >= {"beat", *LANES}
-    until(lambda: {row.name for row in lives.rows() if row.kind == "queue"} == set(LANES))
+    assert {row.kind for row in lives.rows()} >= {"beat", *QUEUES}
+    until(lambda: {row.name for row in lives.rows() if row.kind == "queue"} == set(QUEUES))
 
     processes.kill("beat")
     until(lambda: said()["beat"].startswith("silent for"))
@@ -65,12 +65,12 @@ def test_each_notices_that_another_was_killed_and_that_it_is_back(
     until(lambda: said()["beat"] == "ok")
     until(lambda: told(mails, "Beat is back") == 1)
 
-    processes.kill(*LANES)
-    for lane in LANES:
+    processes.kill(*QUEUES)
+    for lane in QUEUES:
         until(lambda lane=lane: told(mails, f"The worker of {lane} is silent") == 1)  # by beat
         assert said()[lane].startswith("silent for")
-    processes.start(*LANES)
-    for lane in LANES:
+    processes.start(*QUEUES)
+    for lane in QUEUES:
         until(lambda lane=lane: told(mails, f"The worker of {lane} is back") == 1)
     until(lambda: set(said().values()) == {"ok"})
     assert lives.open_incidents() == []
@@ -111,7 +111,7 @@ def test_a_killed_sealer_is_noticed_and_mailed_and_seals_what_waited_when_it_is_
 def test_doctor_finds_a_living_broker_and_processes(
     world: World, processes: Processes, until: Until
 ) -> None:
-    processes.start("beat", *LANES)
+    processes.start("beat", *QUEUES)
     until(lambda: set(said().values()) == {"ok"})
     environment = os.environ | {
         "DATABASE_URL": cluster().url(roles.APP),
