@@ -30,7 +30,7 @@ from approvals.services import (
 log = structlog.get_logger(__name__)
 
 #: Items that one task claims at a time, per lane whose work calls no target.
-CLAIM = {"due": 50, "notices": 20}
+CLAIM = {"due": 50, "notices": 20, "news": 20}
 
 
 def _remind(item: OutboxItem, now: datetime) -> None:
@@ -111,18 +111,24 @@ HANDLERS: dict[str, Handler] = {
 
 
 def work(
-    lane: str, *, now: datetime | None = None, between: Callable[[], None] | None = None
+    lane: str,
+    *,
+    now: datetime | None = None,
+    halt: Callable[[], bool] = lambda: False,
 ) -> int:
     """Do what is due in a lane until nothing is; return how many items were worked on.
 
-    `between` is called after each claim of a lane that calls no target.
-    Targets are called one after another; a worker calls them side by side (`approvals.abreast`).
-    `now` is for those who ask what will be due; else it is the database's clock, ever anew.
+    `halt` is asked before each claim, and ends it early. Targets are called one after another; a
+    worker calls them side by side (`approvals.abreast`). `now` is for those who ask what will be
+    due; else it is the database's clock, ever anew.
     """
     tell: Clock = (lambda: now) if now else clock.now
     if lane == "provisioning":
         return _work_targets(tell)
-    return _work(lambda: queue.claim(lane=lane, limit=CLAIM[lane], now=tell()), tell, between)
+    total = 0
+    while not halt() and (items := queue.claim(lane=lane, limit=CLAIM[lane], now=tell())):
+        total += _hand_out(items, tell)
+    return total
 
 
 def _work_targets(tell: Clock) -> int:
@@ -155,19 +161,6 @@ def work_batch(
     if claim.probe_until is not None:
         circuits.probed(target, probe_until=claim.probe_until, now=tell())
     return len(claim.items)
-
-
-def _work(
-    claim: Callable[[], Sequence[OutboxItem]],
-    tell: Clock,
-    between: Callable[[], None] | None,
-) -> int:
-    total = 0
-    while items := claim():
-        total += _hand_out(items, tell)
-        if between:
-            between()
-    return total
 
 
 def _hand_out(

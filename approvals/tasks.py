@@ -40,10 +40,10 @@ LINGER_SECONDS = 10.0
 AHEAD_SECONDS = 1.5
 #: Seconds between two steps while there is work: what comes due meanwhile shares a transaction.
 PACE_SECONDS = 0.015
-#: Seconds that mail waits after each claim while access is being removed: never for good.
-GIVE_WAY_SECONDS = 1.0
-#: Seconds for which a look at the targets is put off at most while access is being removed.
+#: Seconds for which news and looks at the targets are put off at most while access is removed.
 PUT_OFF_SECONDS = 120.0
+#: Access that ends within this time is as good as being removed.
+SOON = timedelta(seconds=1)
 #: A removal that is due for longer waits for its target, and nothing else waits for that.
 HURRY = timedelta(seconds=10)
 _ENDS_LOCK = 0x6A69_7465
@@ -114,25 +114,22 @@ def sweep_provisioning() -> bool:
 
 
 def sweep_notices() -> bool:
-    """Send the notices that are due, and give way meanwhile to what removes access."""
-    handlers.work("notices", between=_give_way)
+    """Send the notices that are due; news wait while access is being removed, but not for long."""
+    handlers.work("notices")
+    handlers.work("news", halt=_put_off.is_on)
     return False
-
-
-def _give_way() -> None:
-    """Leave processors and database to removals for a moment, where there are any."""
-    ends = time.monotonic() + GIVE_WAY_SECONDS
-    while _is_removing() and time.monotonic() < ends:
-        time.sleep(GIVE_WAY_SECONDS / 10)
 
 
 def _is_removing() -> bool:
     now = clock.now()
-    return due.is_there(grants.REMOVALS, lane="provisioning", since=now - HURRY, now=now)
+    if due.is_there(grants.REMOVALS, lane="provisioning", since=now - HURRY, now=now):
+        return True
+    next_at = due.next_end()
+    return next_at is not None and next_at <= now + SOON
 
 
 class _PutOff:
-    """Whether looks at targets are put off; for `PUT_OFF_SECONDS` on end at most."""
+    """Whether what can wait is put off; for `PUT_OFF_SECONDS` on end at most."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -294,6 +291,7 @@ WAKE = {
     "due": (work_due, "due"),
     "provisioning": (work_provisioning, "provisioning"),
     "notices": (work_notices, "notices"),
+    "news": (work_notices, "notices"),
     "targets": (observe_targets, "notices"),
 }
 
@@ -307,7 +305,7 @@ SWEEPS: dict[str, tuple[tuple[Callable[[], bool], float], ...]] = {
 }
 
 #: Seconds between two messages to a lane: what comes meanwhile is found by whom the first woke.
-WAKE_PAUSES = {"provisioning": 0.05, "notices": 0.25}
+WAKE_PAUSES = {"provisioning": 0.05, "notices": 0.25, "news": 1.0}
 
 
 def wake(lane: str) -> None:

@@ -167,7 +167,7 @@ def entries() -> dict[str, dict[str, Any]]:
                 # As long as a sweep's message, so that it comes whenever theirs would.
                 "options": {"queue": lane, "expires": EXPIRES_SECONDS},
             }
-            for lane in queue.LANES
+            for lane in queue.QUEUES
         },
         "late-removals": {
             "task": "removals.late",

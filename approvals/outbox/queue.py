@@ -19,7 +19,10 @@ from approvals.outbox.models import OutboxItem
 
 log = structlog.get_logger(__name__)
 
-LANES = ("due", "provisioning", "notices")
+LANES = ("due", "provisioning", "notices", "news")
+#: Which queue's workers serve a lane. News are notices that wait while access is being removed.
+QUEUE_OF = {lane: lane for lane in LANES} | {"news": "notices"}
+QUEUES = tuple(dict.fromkeys(QUEUE_OF.values()))
 #: Seconds of the longest wait between two tries.
 BACKOFF_MOST_SECONDS = 3600
 

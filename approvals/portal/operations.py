@@ -28,7 +28,7 @@ OVER = 5
 _TITLES = {
     "beat": "Beat",
     "standby": "Beat, standing by",
-    **{lane: f"Worker of {lane}" for lane in processes.LANES},
+    **{lane: f"Worker of {lane}" for lane in processes.QUEUES},
 }
 
 

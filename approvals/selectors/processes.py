@@ -9,10 +9,10 @@ from django.db import connection
 
 from approvals.domain.durations import words
 from approvals.models import Circuit, Heartbeat, Incident, OutboxItem
-from approvals.outbox.queue import LANES
+from approvals.outbox.queue import QUEUE_OF, QUEUES
 from approvals.selectors import drift, due, lanes
 
-__all__ = ["BEAT", "LANES", "QUEUE", "STANDBY", "Incident", "Life", "Trouble"]
+__all__ = ["BEAT", "QUEUE", "QUEUES", "STANDBY", "Incident", "Life", "Trouble"]
 
 BEAT, STANDBY, QUEUE = "beat", "standby", "queue"
 ROWS_MOST = 100
@@ -59,7 +59,7 @@ def states(*, now: datetime) -> dict[str, str]:
     """Return "ok" or what is wrong, for beat and for each queue's worker (one query)."""
     seen = lives()
     found = {BEAT: _state(seen.get((BEAT, "")), now)}
-    for lane in LANES:
+    for lane in QUEUES:
         state = _state(seen.get((lane, "")), now)
         if state == found[BEAT] == "ok":
             pulse = _pulse_of(seen, lane)
@@ -108,7 +108,7 @@ def troubles(*, now: datetime, since: datetime) -> list[Trouble]:
 
 
 def _silent(seen: Lives, *, now: datetime, since: datetime) -> Iterator[Trouble]:
-    for kind in (BEAT, *LANES):
+    for kind in (BEAT, *QUEUES):
         life = seen.get((kind, ""))
         heard = life.beat_at if life else None
         patience = settings.WATCH_SILENT * (1 if _is_heard(life, since) else START_PATIENCE)
@@ -125,8 +125,8 @@ def _undelivered(
     seen: Lives, dead: set[str], *, now: datetime, since: datetime
 ) -> Iterator[Trouble]:
     """Yield queues whose messages do not come though both ends of them live."""
-    ends_heard = {key for key in (BEAT, *LANES) if _is_heard(seen.get((key, "")), since)} - dead
-    for lane in LANES:
+    ends_heard = {key for key in (BEAT, *QUEUES) if _is_heard(seen.get((key, "")), since)} - dead
+    for lane in QUEUES:
         if not {BEAT, lane} <= ends_heard:
             continue
         pulse = _pulse_of(seen, lane)
@@ -161,7 +161,7 @@ def _waiting(*, now: datetime, since: datetime) -> Iterator[Trouble]:
             f"Work of the lane {lane.name} has waited since {_written(oldest)} and nobody takes "
             "it.",
             oldest,
-            because=frozenset({BEAT, lane.name, f"queue:{lane.name}"}),
+            because=frozenset({BEAT, QUEUE_OF[lane.name], f"queue:{QUEUE_OF[lane.name]}"}),
         )
 
 

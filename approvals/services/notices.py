@@ -11,6 +11,8 @@ from approvals.outbox import queue
 from approvals.selectors.chains import ChainView
 
 LANE = "notices"
+#: What is only to be known, and may wait until a wave of removals is over.
+NEWS = "news"
 
 
 def ask(
@@ -123,7 +125,7 @@ def ends_soon(record: AccessRequest, *, now: datetime) -> list[OutboxItem]:
 
 def ended(record: AccessRequest, *, now: datetime) -> list[OutboxItem]:
     """Return the notice that the access is gone from the target, unsaved."""
-    return _items(record, "ended", _askers(record), now=now)
+    return _items(record, "ended", _askers(record), now=now, lane=NEWS)
 
 
 def failed(record: AccessRequest, *, now: datetime) -> None:
@@ -189,11 +191,12 @@ def _items(
     once: str = "",
     extra: dict[str, str] | None = None,
     not_before: datetime | None = None,
+    lane: str = LANE,
 ) -> list[OutboxItem]:
     return [
         queue.item(
             "notice.send",
-            LANE,
+            lane,
             {
                 "kind": kind,
                 "request_id": str(record.request_id),

@@ -27,6 +27,10 @@ _QUEUES = {
         "at, access reviews do not move on, and nobody outside is shown the ledger's checkpoints.",
         "systemctl status jitportal-notices",
     ),
+    "news": (
+        "Nobody is told that their access has ended.",
+        "systemctl status jitportal-notices",
+    ),
 }
 
 

@@ -177,11 +177,11 @@ def connections() -> Iterator[Finding]:
     now = clock.now()
     alive = {row.name for row in processes.rows() if now - row.beat_at <= settings.WATCH_SILENT}
     pool = settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
-    count = len(alive - set(processes.LANES)) + WEB_PROCESSES
+    count = len(alive - set(processes.QUEUES)) + WEB_PROCESSES
     if count * pool > room:
         yield Finding(
             f"{count} processes with at most {pool} connections each could want {count * pool} of "
-            f"{room} ({len(alive - set(processes.LANES))} that show signs of life, and "
+            f"{room} ({len(alive - set(processes.QUEUES))} that show signs of life, and "
             f"{WEB_PROCESSES} of the web).",
             "Under load the last ones to come would find none left.",
             f"Set max_connections to {count * pool + 20} or more, or DATABASE_POOL to "

@@ -24,7 +24,8 @@ CHOSEN = {
 
 
 def work() -> None:
-    handlers.work("notices", now=clock.now())
+    for lane in ("notices", "news"):
+        handlers.work(lane, now=clock.now())
 
 
 def page(client: Client, path: str = "/notices/") -> str:

@@ -4,17 +4,17 @@ from datetime import timedelta
 
 from approvals.models import Heartbeat
 from approvals.selectors import clock, processes
-from approvals.selectors.processes import LANES
+from approvals.selectors.processes import QUEUES
 from approvals.services import process_watch
 
 
 def everything_lives(*, but: str = "") -> None:
     """Beat, a worker of each queue and the messages between them are alive at this moment."""
     now = clock.now()
-    for kind in ("beat", *LANES):
+    for kind in ("beat", *QUEUES):
         if kind != but:
             process_watch.beat(kind=kind, name="host-1:7", started_at=now, version="1")
-    for lane in LANES:
+    for lane in QUEUES:
         if f"queue:{lane}" != but:
             process_watch.pulsed(queue=lane)
 

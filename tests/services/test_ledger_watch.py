@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from approvals import handlers, tasks
 from approvals.models import Notice, OutboxItem
 from approvals.selectors import clock
-from approvals.selectors.processes import LANES
+from approvals.selectors.processes import QUEUES
 from approvals.services import ledger_watch
 from audit.domain import note
 from audit.domain.cosignature import Cosigner
@@ -357,7 +357,7 @@ def test_readyz_names_a_stale_ledger_and_stays_ready(
     client = Client()
     everything_lives()
     answer = client.get("/readyz")
-    assert answer.json()["processes"] == dict.fromkeys(["beat", *LANES], "ok")
+    assert answer.json()["processes"] == dict.fromkeys(["beat", *QUEUES], "ok")
     assert (answer.json()["status"], answer.json()["ledger"]) == ("ok", "ok")
     world.ask()
     settings.LEDGER_STALE = timedelta(microseconds=1)

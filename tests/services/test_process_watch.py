@@ -22,7 +22,7 @@ from approvals.models import (
 )
 from approvals.outbox import circuits, queue
 from approvals.selectors import clock, drift, processes
-from approvals.selectors.processes import LANES
+from approvals.selectors.processes import QUEUES
 from approvals.services import ledger_watch, process_watch, process_words, reconciliation
 from jitportal import schedule, watch
 from tests.conftest import as_role
@@ -52,7 +52,7 @@ def alive(world: World) -> None:
     began_long_ago()
 
 
-@pytest.mark.parametrize("kind", ["beat", *LANES])
+@pytest.mark.parametrize("kind", ["beat", *QUEUES])
 def test_each_silent_process_is_one_incident_until_it_is_back(alive: None, kind: str) -> None:
     assert looked() == []
     been_silent(kind, for_=3 * MINUTES)
@@ -95,10 +95,10 @@ def test_while_beat_starts_its_messages_are_not_missed(world: World) -> None:
 
 
 def test_who_has_just_begun_to_look_alarms_nobody(alive: None) -> None:
-    for kind in ("beat", *LANES):
+    for kind in ("beat", *QUEUES):
         been_silent(kind, for_=60 * MINUTES)
     assert looked(for_=timedelta(seconds=5)) == []
-    assert sorted(looked()) == sorted(["beat", *LANES])
+    assert sorted(looked()) == sorted(["beat", *QUEUES])
 
 
 def test_who_is_patient_yet_ends_no_incident_that_others_have_seen(alive: None) -> None:
@@ -340,7 +340,7 @@ def test_a_watcher_that_was_blind_begins_anew(alive: None, monkeypatch: pytest.M
 def test_beat_sends_a_pulse_to_each_queue() -> None:
     found = {name: entry for name, entry in schedule.entries().items() if "pulse" in name}
     assert [(entry["args"], entry["options"]["queue"]) for entry in found.values()] == [
-        ((lane,), lane) for lane in LANES
+        ((lane,), lane) for lane in QUEUES
     ]
 
 

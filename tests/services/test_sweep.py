@@ -1,13 +1,12 @@
-"""A backlog of ends is shared by two, who together end each once; mail and looks give way."""
+"""A backlog of ends is shared by two, who together end each once; news and looks give way."""
 
-import time
 from datetime import timedelta
 
 import pytest
 
 from approvals import abreast, handlers, tasks
 from approvals.models import AccessRequest, CurrentRequest, OutboxItem
-from approvals.selectors import clock
+from approvals.selectors import clock, due
 from approvals.services import grants, reconciliation
 from tests.world import World
 
@@ -48,30 +47,53 @@ def test_a_backlog_is_ended_by_two_threads_each_grant_once(
     assert sorted(states) == [("revoking", row.revision + 1) for row in rows]
 
 
-def test_mail_gives_way_while_access_is_to_be_removed_and_is_sent_all_the_same(
-    world: World, monkeypatch: pytest.MonkeyPatch, mailoutbox: list[object]
+@pytest.fixture(autouse=True)
+def nothing_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was put off before."""
+    monkeypatch.setattr(tasks, "_put_off", tasks._PutOff())
+
+
+def kinds() -> list[str]:
+    """Return of what kinds the notices are that wait."""
+    rows = OutboxItem.objects.filter(topic="notice.send", not_before__lte=clock.now())
+    return sorted({row.payload["kind"] for row in rows})
+
+
+def test_news_wait_while_access_is_being_removed_but_not_for_long_and_what_asks_does_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paused: list[float] = []
-    monkeypatch.setattr(time, "sleep", lambda seconds: paused.append(seconds) if seconds else None)
-    monkeypatch.setattr(tasks, "GIVE_WAY_SECONDS", 0.02)
+    first, second, _ = actives(world)
+    grants.end(actor=first.subject, request_id=first.request_id, now=clock.now())
+    handlers.work("provisioning")
+    grants.end(actor=second.subject, request_id=second.request_id, now=clock.now())
+    world.ask(by=world.alice)
+    assert {"approval_needed", "ended"} < set(kinds())
+    tasks.sweep_notices()
+    assert kinds() == ["ended"]
+    monkeypatch.setattr(tasks, "PUT_OFF_SECONDS", 0.0)
+    tasks.sweep_notices()
+    assert kinds() == []
+
+
+def test_news_wait_for_access_that_ends_within_moments(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     [active, *_] = actives(world)
-    monkeypatch.setitem(handlers.CLAIM, "notices", 1)
-    tasks.sweep_notices()
-    assert paused == [], "nothing is being removed"
     grants.end(actor=active.subject, request_id=active.request_id, now=clock.now())
-    world.ask()
-    before = len(mailoutbox)
+    handlers.work("provisioning")
+    monkeypatch.setattr(due, "next_end", lambda: clock.now() + tasks.SOON / 2)
     tasks.sweep_notices()
-    assert len(mailoutbox) > before
-    assert set(paused) == {tasks.GIVE_WAY_SECONDS / 10}
+    assert kinds() == ["ended"]
+    monkeypatch.setattr(due, "next_end", lambda: clock.now() + 4 * tasks.SOON)
+    tasks.sweep_notices()
+    assert kinds() == []
 
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The resources that are looked at, as they are; nothing was put off before."""
+    """The resources that are looked at, as they are."""
     seen: list[int] = []
     monkeypatch.setattr(reconciliation, "observe", lambda resource_id: seen.append(resource_id))
-    monkeypatch.setattr(tasks, "_put_off", tasks._PutOff())
     return seen
 
 
