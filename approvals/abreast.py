@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 TARGETS = 16
 #: Batches of one target: one that is called, and the one before it, which is being recorded.
 BATCHES = 2
+#: Seconds between two claims at one target while there is work: what comes meanwhile shares one.
+PACE_SECONDS = 0.02
 #: Seconds between two looks for other targets, while some take long.
 LOOK_SECONDS = 0.2
 #: Times that a target is looked at in vain.
@@ -30,6 +32,7 @@ ENOUGH = 2
 
 _calling: set[str] = set()
 _batches: Counter[str] = Counter()
+_claimed: dict[str, float] = {}
 _guard = threading.Lock()
 
 
@@ -95,6 +98,8 @@ def _work(target: str, turn: Future[int]) -> int:
             turn.set_result(some)
 
     try:
+        time.sleep(max(0.0, _claimed.get(target, 0.0) + PACE_SECONDS - time.monotonic()))
+        _claimed[target] = time.monotonic()
         worked = handlers.work_batch(target, called=called)
     except Exception:
         log.exception("target.broken", target=target)

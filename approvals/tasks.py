@@ -39,7 +39,7 @@ LINGER_SECONDS = 10.0
 #: Seconds ahead that a sweep waits for rather than ends.
 AHEAD_SECONDS = 1.5
 #: Seconds between two steps while there is work: what comes due meanwhile shares a transaction.
-PACE_SECONDS = 0.015
+PACE_SECONDS = 0.03
 #: Seconds for which news and looks at the targets are put off at most while access is removed.
 PUT_OFF_SECONDS = 120.0
 #: Access that ends within this time is as good as being removed.
