@@ -11,13 +11,17 @@ import time
 from typing import Any
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
+from jitportal.embedded import roles
 from tests.bench import filling
 from tests.bench.ground import Ground
 from tests.bench.processes import Background, background
 from tests.bench.rows import Row, percentile, row
 
 MODULE = "tests.bench.sweep_client"
+STEPS = "tests.bench.steps_client"
+STEPS_SECONDS = 6.0
 ACTIVE, DUE, BACKLOG = 100_000, 10_000, 20_000
 WINDOW_SECONDS = 60
 #: From listing the grants to the first due moment: until then they are filled in, all is started.
@@ -67,11 +71,14 @@ def run(ground: Ground, *, quick: bool) -> list[Row]:
         ground.child(MODULE, database, DJANGO_SETTINGS_MODULE="tests.bench.settings") as sweeper,
     ):
         sweeper.ask(do="build")
+        floor = _steps(ground, database, admin, per_second=due / window)
         ground.say(f"removal: filling {active:,} active grants")
         filling.prepare(admin)
         _list(admin, first=0, last=active - 1, begins=7_200, window=14_400)
         filling.records(admin)
-        rows = _lag(ground, database, admin, active=active, due=due, ahead=ahead, window=window)
+        rows = _lag(
+            ground, database, admin, floor, active=active, due=due, ahead=ahead, window=window
+        )
         ground.say(f"removal: sweeping a backlog of {backlog:,}")
         first = active + due
         _list(admin, first=first, last=first + backlog - 1, begins=-60, window=30)
@@ -90,10 +97,27 @@ def _list(
     admin.execute(_GRANTS.encode(), values)
 
 
+def _steps(
+    ground: Ground, database: str, admin: psycopg.Connection[Any], *, per_second: float
+) -> list[float]:
+    """Return the lags of the least that can be done in two steps, as often: see `steps_client`."""
+    many = int(per_second * STEPS_SECONDS)
+    admin.execute("CREATE TABLE bench_steps (due float)")
+    admin.execute(SQL("GRANT ALL ON bench_steps TO {}").format(Identifier(roles.APP)))
+    with ground.child(STEPS, database) as ender, ground.child(STEPS, database) as remover:
+        remover.send(do="remove", many=many, seconds=STEPS_SECONDS + STARTUP_SECONDS)
+        ender.ask(do="end", many=many, seconds=STEPS_SECONDS, ahead=2.0)
+        lags: list[float] = remover.receive()
+    if len(lags) < many:
+        raise RuntimeError(f"Of {many} steps {len(lags)} were taken.")
+    return lags
+
+
 def _lag(
     ground: Ground,
     database: str,
     admin: psycopg.Connection[Any],
+    floor: list[float],
     *,
     active: int,
     due: int,
@@ -120,7 +144,9 @@ def _lag(
     confirmed, recorded, started, called, since = (
         list(column) for column in zip(*lags, strict=True)
     )
-    early = gone + sum(min(times) < 0 for times in lags)
+    # When the call began is left out: it follows the record of the end, and clocks of two processors
+    # may differ by more than lies between.
+    early = gone + sum(min(times) < 0 for times in zip(confirmed, recorded, started, strict=True))
     if ground.profile:
         for begins in range(0, int(window), 2):
             part = [
@@ -128,8 +154,16 @@ def _lag(
             ]
             ground.say(f"    due after {begins:3} s: {percentile(part, 50):.3f} {max(part):.3f} s")
     return [
-        row("removal.p50", percentile(confirmed, 50), "s", at_most=P50_GOAL),
-        row("removal.p99", percentile(confirmed, 99), "s", at_most=P99_GOAL),
+        *(
+            row(
+                f"removal.p{percent}",
+                percentile(confirmed, percent),
+                "s",
+                floor=percentile(floor, percent),
+                at_most=goal,
+            )
+            for percent, goal in ((50, P50_GOAL), (99, P99_GOAL))
+        ),
         row("removal.most", max(confirmed), "s"),
         row("removal.early", early, "grants", at_most=0),
         row("removal.lost", left, "grants", at_most=0),
