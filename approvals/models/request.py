@@ -6,7 +6,7 @@ follow the newest one, so that of two concurrent ones exactly one is written.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from hashlib import sha256
@@ -173,6 +173,18 @@ class AccessRequest(AppendOnly):
         """Return whether anything can still happen to it."""
         return self.state in states.OPEN
 
+    @classmethod
+    def of_row(cls, names: Iterable[str], values: Iterable[Any], *, alias: str) -> Self:
+        """Return the revision that a row of the database is, given all of its columns.
+
+        As `from_db`, without the way through every field, which sweeps would feel.
+        """
+        new = cls.__new__(cls)
+        state = ModelState()
+        state.adding, state.db = False, alias
+        new.__dict__.update(zip(names, values, strict=True), _state=state)
+        return new
+
     def revise(
         self, *, event: str, actor: User | None, now: datetime, comment: str = "", **changes: Any
     ) -> Self:
@@ -245,11 +257,11 @@ class AccessRequest(AppendOnly):
 
     @classmethod
     def _insert_following(cls, rows: Sequence[Self]) -> None:
+        pairs = [(row.__dict__, row._before.__dict__) for row in rows if row._before]
         changed = tuple(
             name
             for name, _ in columns(cls)
-            if name == "hash"
-            or any(getattr(row, name) != getattr(row._before, name) for row in rows)
+            if name == "hash" or any(mine[name] != its[name] for mine, its in pairs)
         )
         cls.run(_following_statement(changed), documents(rows, ["before_id", *changed]), rows)
 

@@ -65,7 +65,7 @@ def _read(statement: str, parameters: list[Any]) -> list[AccessRequest]:
     for values in rows:
         for index in _JSON:
             values[index] = json.loads(values[index])
-    return [AccessRequest.from_db(connection.alias, _NAMES, values) for values in rows]
+    return [AccessRequest.of_row(_NAMES, values, alias=connection.alias) for values in rows]
 
 
 def current(request_id: uuid.UUID) -> AccessRequest:
