@@ -16,6 +16,8 @@ from jitportal.embedded import roles
 from jitportal.embedded.postgres import Cluster
 
 cluster: Cluster | None = None
+#: What clocks of two processors may differ by: less than lies between two records.
+DISAGREEMENT_SECONDS = 0.001
 
 
 def _is_controller(args: list[str]) -> bool:
@@ -38,30 +40,30 @@ def pytest_load_initial_conftests(args: list[str]) -> Generator[None, None, None
         os.environ["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
     else:
         folder = Path(tempfile.mkdtemp(prefix="jitportal-tests-"))
+        _steady()
         cluster = Cluster(folder / "postgres", fast=True).start()
-        _steady(cluster)
         roles.prepare(cluster=cluster)
         os.environ["DATABASE_URL"] = cluster.socket_url(roles.OWNER)
     yield
 
 
-def _steady(cluster: Cluster) -> None:
-    """Keep the database to one processor where processors disagree about the time.
+def _steady() -> None:
+    """Keep to one processor, with all that is started from here, where they disagree about the time.
 
     Some virtual machines' do, by tens of milliseconds: what comes later would be written down as
     earlier, which no order of records survives.
     """
     processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if cluster.pid is None or len(processors) < 2:
-        return
-    backwards = 0.0
-    before = time.time()
+    backwards, before = 0.0, time.time()
     for processor in processors * 10:
         os.sched_setaffinity(0, {processor})
         backwards, before = max(backwards, before - time.time()), time.time()
+    if not processors:
+        return
+    if backwards > DISAGREEMENT_SECONDS:
+        number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        processors = [processors[number % len(processors)]]
     os.sched_setaffinity(0, processors)
-    if backwards > 0.001:
-        os.sched_setaffinity(cluster.pid, {processors[cluster.pid % len(processors)]})
 
 
 def pytest_unconfigure() -> None:

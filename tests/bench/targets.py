@@ -40,21 +40,21 @@ BOUND_GOAL, BESIDE_GOAL = 1.5, 1.2
 SIGN_IN_SECONDS = 0.2
 
 _POSTGRES = """
-UPDATE approvals_resource SET connector = 'postgres_role', secret = 'env:BENCH_TARGET'
+UPDATE approvals_resource SET connector = 'postgres_role', secret = 'env:BENCH_TARGET', settings = '{}'
 WHERE name = 'db-0';
 UPDATE approvals_entitlement e SET settings = jsonb_build_object('role', '{role}')
 FROM approvals_resource r WHERE r.id = e.resource_id AND r.name = 'db-0' AND e.name = 'role-0';
-UPDATE approvals_resource SET connector = 'postgres_role', secret = 'env:BENCH_HOLE'
+UPDATE approvals_resource SET connector = 'postgres_role', secret = 'env:BENCH_HOLE', settings = '{}'
 WHERE name = 'db-1';
 UPDATE approvals_entitlement e SET settings = jsonb_build_object('role', e.name)
 FROM approvals_resource r WHERE r.id = e.resource_id AND r.name = 'db-1';
-UPDATE approvals_resource SET connector = 'postgres_login', secret = 'env:BENCH_TARGET'
+UPDATE approvals_resource SET connector = 'postgres_login', secret = 'env:BENCH_TARGET', settings = '{}'
 WHERE name = 'db-4';
 UPDATE approvals_entitlement e SET settings = jsonb_build_object('role', '{role}')
 FROM approvals_resource r WHERE r.id = e.resource_id AND r.name = 'db-4' AND e.name = 'role-0';
 """
 _MANY_ROLES = """
-UPDATE approvals_resource SET connector = 'postgres_role', secret = 'env:BENCH_TARGET'
+UPDATE approvals_resource SET connector = 'postgres_role', secret = 'env:BENCH_TARGET', settings = '{}'
 WHERE name = 'db-0';
 UPDATE approvals_entitlement e SET settings = jsonb_build_object('role', 'bench_' || e.name)
 FROM approvals_resource r WHERE r.id = e.resource_id AND r.name = 'db-0';
