@@ -138,8 +138,9 @@ class _PutOff:
         if not _is_removing():
             self._since = None
             return False
-        self._since = self._since or time.monotonic()
-        return time.monotonic() < self._since + PUT_OFF_SECONDS
+        # Held apart from the attribute, which another thread may have taken back by now.
+        since = self._since = self._since or time.monotonic()
+        return time.monotonic() < since + PUT_OFF_SECONDS
 
 
 _put_off = _PutOff()

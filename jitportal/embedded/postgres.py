@@ -106,8 +106,7 @@ class Cluster:
 
     def url(self, role: str, database: str = "jitportal") -> str:
         """How `role` connects: postgresql://role:password@127.0.0.1:port/database."""
-        login = f"{quote(role, safe='')}:{quote(self.password(role), safe='')}"
-        return f"postgresql://{login}@{HOST}:{self.port}/{quote(database, safe='')}"
+        return f"postgresql://{self._login(role)}@{HOST}:{self.port}/{quote(database, safe='')}"
 
     def socket_url(self, role: str, database: str = "jitportal") -> str:
         """As url(), over the socket: for our own programs on this machine, and faster.
@@ -116,9 +115,11 @@ class Cluster:
         """
         if self._data is None or not server.has_room_for_socket(self._data):
             return self.url(role, database)
-        login = f"{quote(role, safe='')}:{quote(self.password(role), safe='')}"
         where = f"host={quote(str(self._data), safe='')}&port={self.port}"
-        return f"postgresql://{login}@/{quote(database, safe='')}?{where}"
+        return f"postgresql://{self._login(role)}@/{quote(database, safe='')}?{where}"
+
+    def _login(self, role: str) -> str:
+        return f"{quote(role, safe='')}:{quote(self.password(role), safe='')}"
 
     def superuser_url(self, database: str = "postgres") -> str:
         """As url(), for the cluster's superuser."""
