@@ -16,7 +16,7 @@ QUERY = Query(
         WHERE {in_period("d.occurred_at")} AND {in_scope("r.entitlement_id")}
           AND {of_person("d.actor_id", "r.subject_id", "r.requester_id")}""",
     at="d.occurred_at",
-    key="d.request_id",
+    key="lpad(to_hex(d.id), 32, '0')::uuid",  # two levels may decide at one moment
     request="d.request_id",
     select=f"""d.level, d.level_name, r.policy_record_id, r.rule_name, r.extends,
         (SELECT count(*) FROM approvals_decision o WHERE o.request_id = d.request_id

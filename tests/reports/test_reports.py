@@ -194,6 +194,18 @@ def test_pages_by_keyset_give_every_row_once(world: World, name: str) -> None:
         assert len(row.cells) == len(report.columns)
 
 
+def test_two_decisions_of_one_moment_are_on_two_pages(world: World) -> None:
+    request = world.ask()
+    world.decide(world.bob, request, now=request.submitted_at)
+    world.decide(world.carol, request, now=request.submitted_at)
+    report = registry.report("approval-decisions")
+    [newer] = report.page(filters(), after=None, limit=1)
+    [older] = report.page(filters(), after=newer.cursor, limit=1)
+    assert newer.cursor.at == older.cursor.at
+    assert [row.cells[6] for row in (newer, older)] == ["Carol", "Bob"]
+    assert report.page(filters(), after=older.cursor, limit=1) == []
+
+
 def test_a_new_report_is_one_small_module(world: World) -> None:
     """The frame needs a query and columns; the file and the page come with it."""
 
