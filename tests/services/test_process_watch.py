@@ -147,11 +147,27 @@ def test_work_that_nobody_takes_is_an_incident(alive: None) -> None:
     assert looked() == ["lane:notices"]
 
 
-def test_work_that_waits_for_a_dead_worker_is_told_with_it(alive: None) -> None:
+@pytest.mark.parametrize(
+    ("lane", "worker"), [("provisioning", "provisioning"), ("notices", "notices"),
+                         ("news", "notices")],
+)  # fmt: skip
+def test_work_that_waits_for_a_dead_worker_is_told_with_it(
+    alive: None, lane: str, worker: str
+) -> None:
     OutboxItem.objects.all().delete()
-    put("provisioning", at=clock.now() - 10 * MINUTES)
-    been_silent("provisioning", for_=3 * MINUTES)
-    assert looked() == ["provisioning"]
+    put(lane, at=clock.now() - 10 * MINUTES)
+    been_silent(worker, for_=3 * MINUTES)
+    assert looked() == [worker]
+
+
+@pytest.mark.parametrize("lane", queue.LANES)
+def test_each_lane_is_told_apart_and_says_whom_to_look_at(alive: None, lane: str) -> None:
+    OutboxItem.objects.all().delete()
+    put(lane, at=clock.now() - 10 * MINUTES)
+    assert looked() == [f"lane:{lane}"]
+    words = process_words.about(f"lane:{lane}")
+    assert f"systemctl status jitportal-{queue.QUEUE_OF[lane]}" in words.do
+    assert "Its work is not done" not in words.means
 
 
 def test_overdue_access_is_an_incident_though_everything_lives(world: World) -> None:
