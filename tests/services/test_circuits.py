@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -248,11 +250,9 @@ def test_a_slow_target_delays_no_other(world: World, noop: Noop, other: Entitlem
     assert world.newest(slow).state == "active"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_next_batch_is_called_while_what_came_of_the_last_is_recorded(
-    world: World, noop: Noop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = world.ask(by=world.carol, what=world.read)
+@contextmanager
+def recording_slowly(first: AccessRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Provision, and be inside only while what the target said of `first` is being recorded."""
     begun, goes_on = threading.Event(), threading.Event()
     activate = grants.activate
 
@@ -266,16 +266,25 @@ def test_the_next_batch_is_called_while_what_came_of_the_last_is_recorded(
     runner = threading.Thread(target=abreast.provision)
     runner.start()
     try:
-        assert begun.wait(20), "the first one is never recorded"
+        assert begun.wait(20), "it is never recorded"
+        yield
+    finally:
+        goes_on.set()
+        runner.join(30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_next_batch_is_called_while_what_came_of_the_last_is_recorded(
+    world: World, noop: Noop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.ask(by=world.carol, what=world.read)
+    with recording_slowly(first, monkeypatch):
         asked = [world.ask(by=who, what=world.read) for who in (world.dan, world.alice)]
         ends = time.monotonic() + 10
         while time.monotonic() < ends and {world.newest(row).state for row in asked} != {"active"}:
             time.sleep(0.02)
         assert {world.newest(row).state for row in asked} == {"active"}
         assert world.newest(first).state == "approved", "it is being recorded still"
-    finally:
-        goes_on.set()
-        runner.join(30)
     assert world.newest(first).state == "active"
     assert not OutboxItem.objects.filter(lane="provisioning").exists()
 
@@ -286,19 +295,7 @@ def test_what_waits_for_an_earlier_one_of_its_key_follows_at_once(
 ) -> None:
     """It is looked at in vain while that one is recorded, and nobody else comes to look again."""
     first = world.ask(by=world.carol, what=world.read)
-    confirmed, goes_on = threading.Event(), threading.Event()
-    activate = grants.activate
-
-    def slowly(**what: Any) -> AccessRequest | None:
-        confirmed.set()
-        assert goes_on.wait(20)
-        return activate(**what)
-
-    monkeypatch.setattr(grants, "activate", slowly)
-    runner = threading.Thread(target=abreast.provision)
-    runner.start()
-    try:
-        assert confirmed.wait(20)
+    with recording_slowly(first, monkeypatch):
         grant = OutboxItem.objects.get(topic="grant.apply")
         with transaction.atomic():
             queue.put_many(
@@ -307,9 +304,6 @@ def test_what_waits_for_an_earlier_one_of_its_key_follows_at_once(
             )  # fmt: skip
         time.sleep(1)
         assert OutboxItem.objects.filter(topic="grant.cleanup").exists(), "its turn has not come"
-    finally:
-        goes_on.set()
-        runner.join(30)
     assert not OutboxItem.objects.filter(lane="provisioning").exists()
     assert world.newest(first).state == "active", "a grant that is active is left alone"
 
