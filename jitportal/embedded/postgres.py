@@ -50,9 +50,9 @@ class Cluster:
     """A cluster whose state lies in `directory`; used by one process at a time.
 
     Every connection needs a password (SCRAM), and comes over 127.0.0.1 or, from our own programs,
-    over a socket in the data folder, that only we and root can enter. Passwords are random and kept
-    in a file that only we can read. `fast` gives up durability for speed: the cluster is
-    thrown away when its context ends. The clock of every session is UTC.
+    over a socket in the data folder, that only the server's account and root can enter. Passwords
+    are random and kept in a file that only we can read. `fast` gives up durability for speed: the
+    cluster is thrown away when its context ends. The clock of every session is UTC.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Cluster:
     def socket_url(self, role: str, database: str = "jitportal") -> str:
         """As url(), over the socket: for our own programs on this machine, and faster.
 
-        Over 127.0.0.1 where the folder's path is too long for a socket.
+        Over 127.0.0.1 where the folder's path is too long for a socket, or has a comma.
         """
         if self._data is None or not server.has_room_for_socket(self._data):
             return self.url(role, database)

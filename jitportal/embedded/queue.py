@@ -18,12 +18,12 @@ import random
 import time
 from collections.abc import Generator
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import psycopg
 from kombu.transport import pgmq as kombu_pgmq
 from pgmq import PGMQueue, QueueRecord, _sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
 from jitportal.broker import CONNECT_SECONDS, SOCKET_SECONDS
@@ -63,6 +63,10 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
             return cast("Result", finished.value)
 
 
+def _for_libpq(uri: str) -> str:
+    return uri.replace("pgmq://", "postgresql://", 1)
+
+
 class Transport(kombu_pgmq.Transport):
     """See the module."""
 
@@ -79,13 +83,22 @@ class Transport(kombu_pgmq.Transport):
         include_password: bool = False,  # noqa: FBT002
         mask: str = "**",
     ) -> str:
-        """Return the URL for logs: the library's reads no address of a socket."""
-        parts = urlsplit(uri)
-        login, at, where = parts.netloc.rpartition("@")
-        if include_password or not at:
+        """Return the URL for logs, of what libpq reads in it: a password may stand anywhere."""
+        if include_password:
             return uri
-        shown = f"{login.partition(':')[0]}:{mask}@{where}"
-        return parts._replace(netloc=shown).geturl()
+        try:
+            read = conninfo_to_dict(_for_libpq(uri))
+        except psycopg.Error:
+            return f"pgmq://{mask}"
+        host, port, user, database = (
+            quote(str(read.get(name, "")), safe="") for name in ("host", "port", "user", "dbname")
+        )
+        login = f"{user}:{mask}" if "password" in read else user
+        if "/" in str(read.get("host")):
+            port = f"&port={port}" if port else ""
+            return f"pgmq://{login}@/{database}?host={host}{port}"
+        port = f":{port}" if port else ""
+        return f"pgmq://{login}@{host}{port}/{database}"
 
     def establish_connection(self) -> Any:
         """As kombu's, but leaves no pool behind that goes on trying when it fails."""
@@ -135,7 +148,7 @@ class Transport(kombu_pgmq.Transport):
     def _conninfo(self) -> str:
         client: Any = self.client
         return make_conninfo(
-            client.hostname.replace("pgmq://", "postgresql://", 1),
+            _for_libpq(client.hostname),
             connect_timeout=CONNECT_SECONDS,
             tcp_user_timeout=SOCKET_SECONDS * 1000,
             keepalives_idle=SOCKET_SECONDS,

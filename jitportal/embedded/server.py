@@ -198,8 +198,11 @@ def end_leftovers(*, data: Path, is_alive: Callable[[], bool]) -> None:
 
 
 def has_room_for_socket(data: Path) -> bool:
-    """Whether a socket of PostgreSQL can lie in the folder: the system limits its path's length."""
-    return len(os.fsencode(data)) + len(SOCKET_NAME) <= SOCKET_PATH_MOST
+    """Whether a socket of PostgreSQL can lie in the folder, and be named in a URL.
+
+    The system limits its path's length, and libpq takes what a comma parts for several hosts.
+    """
+    return len(os.fsencode(data)) + len(SOCKET_NAME) <= SOCKET_PATH_MOST and "," not in str(data)
 
 
 def free_port() -> int:

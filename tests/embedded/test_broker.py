@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from jitportal import broker
 from jitportal.embedded import roles, server
 from jitportal.embedded.postgres import Cluster
+from jitportal.embedded.queue import Transport
 
 
 @pytest.fixture
@@ -80,6 +81,22 @@ def test_it_is_reached_over_loopback_and_the_socket_and_logs_show_no_password(
         assert connection.connected
         assert connection.as_uri() == where.replace(cluster.password(roles.BROKER), "**")
     made.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("pgmq://u:p#secret@h:5433/db", "pgmq://u:**@h:5433/db"),
+        ("pgmq://u:p?secret@h/db", "pgmq://u:**@h/db"),
+        ("pgmq:///db?host=/run/pg&user=u&password=secret", "pgmq://u:**@/db?host=%2Frun%2Fpg"),
+        ("pgmq://u@/db?host=/run/pg&password=secret", "pgmq://u:**@/db?host=%2Frun%2Fpg"),
+        ("pgmq://u@h/db", "pgmq://u@h/db"),
+        ("pgmq://u:secret@h:port/db?nothing=known", "pgmq://**"),
+    ],
+)
+def test_logs_show_no_password_wherever_it_stands(address: str, shown: str) -> None:
+    assert Transport.as_uri(address) == shown
+    assert Transport.as_uri(address, include_password=True) == address
 
 
 def test_a_message_wakes_its_consumer(app: Celery) -> None:

@@ -114,10 +114,11 @@ def test_only_we_and_root_reach_the_socket(running: Cluster) -> None:
     assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
 
 
-def test_where_the_path_is_too_long_for_a_socket_it_is_loopback(
-    running: Cluster, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("folder", ["/" + "d" * 100, "/a,b"])
+def test_where_the_path_is_none_for_a_socket_it_is_loopback(
+    running: Cluster, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    monkeypatch.setattr(running, "_data", Path("/" + "d" * 100))
+    monkeypatch.setattr(running, "_data", Path(folder))
     assert running.socket_url("postgres") == running.url("postgres")
 
 
