@@ -1,5 +1,6 @@
 """The event map: which topic of the outbox causes what. All side effects are on this page."""
 
+import itertools
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -114,19 +115,25 @@ def work(
     lane: str,
     *,
     now: datetime | None = None,
-    halt: Callable[[], bool] = lambda: False,
+    until: Callable[[datetime], datetime] = lambda now: now,
+    claims: int | None = None,
 ) -> int:
     """Do what is due in a lane until nothing is; return how many items were worked on.
 
-    `halt` is asked before each claim, and ends it early. Targets are called one after another; a
-    worker calls them side by side (`approvals.abreast`). `now` is for those who ask what will be
-    due; else it is the database's clock, ever anew.
+    Before each claim `until` turns the moment into the one by which an item has to have come due;
+    there are at most `claims`. Targets are called one after another; a worker calls them side by
+    side (`approvals.abreast`). `now` is for those who ask what will be due; else it is the
+    database's clock, ever anew.
     """
     tell: Clock = (lambda: now) if now else clock.now
     if lane == "provisioning":
         return _work_targets(tell)
     total = 0
-    while not halt() and (items := queue.claim(lane=lane, limit=CLAIM[lane], now=tell())):
+    for _ in itertools.count() if claims is None else range(claims):
+        at = tell()
+        items = queue.claim(lane=lane, limit=CLAIM[lane], now=at, due=until(at))
+        if not items:
+            break
         total += _hand_out(items, tell)
     return total
 

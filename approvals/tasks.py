@@ -40,8 +40,6 @@ LINGER_SECONDS = 10.0
 AHEAD_SECONDS = 1.5
 #: Seconds between two steps while there is work: what comes due meanwhile shares a transaction.
 PACE_SECONDS = 0.03
-#: Seconds for which news and looks at the targets are put off at most while access is removed.
-PUT_OFF_SECONDS = 120.0
 #: Access that ends within this time is as good as being removed.
 SOON = timedelta(seconds=1)
 #: A removal that is due for longer waits for its target, and nothing else waits for that.
@@ -115,35 +113,25 @@ def sweep_provisioning() -> bool:
 
 def sweep_notices() -> bool:
     """Send the notices that are due; news wait while access is being removed, but not for long."""
-    handlers.work("notices")
-    handlers.work("news", halt=_put_off.is_on)
-    return False
+    while True:
+        handlers.work("notices")  # anew before each claim of news: what asks waits for few of them
+        if not handlers.work("news", until=_unhurried, claims=1):
+            return False
 
 
-def _is_removing() -> bool:
-    now = clock.now()
+def _unhurried(now: datetime) -> datetime:
+    """Return by when what can wait has to have come due, to be done now.
+
+    Its own age decides, so that it waits no longer however often removals pause and workers start.
+    """
+    return now - queue.PUT_OFF if _is_removing(now) else now
+
+
+def _is_removing(now: datetime) -> bool:
     if due.is_there(grants.REMOVALS, lane="provisioning", since=now - HURRY, now=now):
         return True
     next_at = due.next_end()
     return next_at is not None and next_at <= now + SOON
-
-
-class _PutOff:
-    """Whether what can wait is put off; for `PUT_OFF_SECONDS` on end at most."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-
-    def is_on(self) -> bool:
-        if not _is_removing():
-            self._since = None
-            return False
-        # Held apart from the attribute, which another thread may have taken back by now.
-        since = self._since = self._since or time.monotonic()
-        return time.monotonic() < since + PUT_OFF_SECONDS
-
-
-_put_off = _PutOff()
 
 
 @shared_task(name="work.ends")
@@ -284,7 +272,7 @@ def observe_targets() -> None:
 
     While access is being removed they wait, but not for long.
     """
-    reconciliation.look_around(halt=_put_off.is_on)
+    reconciliation.look_around(until=_unhurried)
 
 
 WAKE = {

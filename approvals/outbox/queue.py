@@ -23,6 +23,8 @@ LANES = ("due", "provisioning", "notices", "news")
 #: Which queue's workers serve a lane. News are notices that wait while access is being removed.
 QUEUE_OF = {lane: lane for lane in LANES} | {"news": "notices"}
 QUEUES = tuple(dict.fromkeys(QUEUE_OF.values()))
+#: How long what can wait is put off at most while access is being removed: news, looks at targets.
+PUT_OFF = timedelta(minutes=2)
 #: Seconds of the longest wait between two tries.
 BACKOFF_MOST_SECONDS = 3600
 
@@ -44,7 +46,7 @@ RETURNING id
 _CLAIM = """
 WITH picked AS MATERIALIZED (
     SELECT o.id FROM approvals_outboxitem o
-    WHERE o.lane = %(lane)s AND o.not_before <= %(now)s
+    WHERE o.lane = %(lane)s AND o.not_before <= %(due)s
       AND (o.leased_until IS NULL OR o.leased_until <= %(now)s)
       AND (o.key = '' OR NOT EXISTS (
             SELECT FROM approvals_outboxitem earlier
@@ -137,10 +139,18 @@ def put_many(items: Iterable[OutboxItem]) -> list[OutboxItem]:
     return rows
 
 
-def claim(*, lane: str, limit: int, now: datetime, target: str | None = None) -> list[OutboxItem]:
+def claim(
+    *,
+    lane: str,
+    limit: int,
+    now: datetime,
+    target: str | None = None,
+    due: datetime | None = None,
+) -> list[OutboxItem]:
     """Lease up to `limit` items that are due, the oldest of each key only; of `target` if given.
 
-    Two workers never hold the same item within a lease's time.
+    With `due`, those alone that came due by then, which may be before `now`. Two workers never hold
+    the same item within a lease's time.
     """
     with transaction.atomic():
         rows = OutboxItem.objects.raw(
@@ -149,6 +159,7 @@ def claim(*, lane: str, limit: int, now: datetime, target: str | None = None) ->
                 "lane": lane,
                 "limit": limit,
                 "now": now,
+                "due": due or now,
                 "until": now + settings.OUTBOX_LEASE,
                 **({} if target is None else {"target": target}),
             },

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Coalesce, Lower, Now
+from django.db.models.functions import Coalesce, Lower
 
 from approvals.domain.states import FINAL, LIVE, State
 from approvals.models import (
@@ -222,11 +222,13 @@ def entitlements(resource: Resource) -> list[Entitlement]:
     return list(Entitlement.objects.filter(resource=resource).order_by("name"))
 
 
-def due(*, now: datetime) -> list[int]:
-    """Return the resources whose next observation is due, the longest overdue first (one query)."""
-    rows = _observed().filter(Q(observation__isnull=True) | Q(observation__next_at__lte=now))
-    order = Coalesce("observation__next_at", Now())
-    return list(rows.order_by(order, "pk").values_list("pk", flat=True))
+def due(*, now: datetime) -> dict[int, datetime]:
+    """Return the resources whose next observation is due, and since when (one query).
+
+    The longest overdue first. Those that are not known yet are due since now.
+    """
+    rows = _observed().annotate(since=Coalesce("observation__next_at", Value(now)))
+    return dict(rows.filter(since__lte=now).order_by("since", "pk").values_list("pk", "since"))
 
 
 def open_findings(resource: Resource) -> list[Finding]:

@@ -45,13 +45,15 @@ def lanes(*, now: datetime) -> list[str]:
 def is_there(topics: Sequence[str], *, lane: str, since: datetime, now: datetime) -> bool:
     """Return whether a lane has such work that came due `since` then and isn't done (one query).
 
-    What has waited longer, for a target that is down, is no reason to hurry.
+    What has waited longer, has failed, or waits for a target that is down is no reason to hurry.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             # With an order, so that it is never found by reading the whole table.
-            "SELECT FROM approvals_outboxitem WHERE lane = %s AND not_before BETWEEN %s AND %s"
-            " AND topic = ANY(%s::text[]) ORDER BY not_before, id LIMIT 1",
+            "SELECT FROM approvals_outboxitem o WHERE lane = %s AND not_before BETWEEN %s AND %s"
+            " AND topic = ANY(%s::text[]) AND first_failed_at IS NULL AND target NOT IN"
+            " (SELECT k.target FROM approvals_circuit k WHERE k.open_until IS NOT NULL)"
+            " ORDER BY not_before, id LIMIT 1",
             [lane, since, now, list(topics)],
         )
         return cursor.fetchone() is not None

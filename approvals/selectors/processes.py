@@ -9,7 +9,7 @@ from django.db import connection
 
 from approvals.domain.durations import words
 from approvals.models import Circuit, Heartbeat, Incident, OutboxItem
-from approvals.outbox.queue import QUEUE_OF, QUEUES
+from approvals.outbox.queue import PUT_OFF, QUEUE_OF, QUEUES
 from approvals.selectors import drift, due, lanes
 
 __all__ = ["BEAT", "QUEUE", "QUEUES", "STANDBY", "Incident", "Life", "Trouble"]
@@ -154,7 +154,8 @@ def _pulse_of(seen: Lives, lane: str) -> datetime | None:
 def _waiting(*, now: datetime, since: datetime) -> Iterator[Trouble]:
     for lane in lanes.states(now=now):
         oldest = lane.oldest_at
-        if oldest is None or now - max(oldest, since) <= settings.WATCH_WAITING:
+        patience = settings.WATCH_WAITING + (PUT_OFF if lane.name == "news" else timedelta())
+        if oldest is None or now - max(oldest, since) <= patience:
             continue
         yield Trouble(
             f"lane:{lane.name}",

@@ -277,18 +277,23 @@ def _over(finding: Finding, *, held: bool, now: datetime) -> None:
 # -- when
 
 
-def look_around(halt: Callable[[], bool] = lambda: False) -> int:
+def look_around(until: Callable[[datetime], datetime] = lambda now: now) -> int:
     """Look at every target that is due, a few at a time; return how many were due.
 
-    `halt` says, before each look, whether the rest is left to a later call. Whoever has not
-    answered when the time is up goes on by itself, and keeps nobody else back: its resource is not
-    due again for a while, and the others are looked at by the next call.
+    Before each look `until` turns the moment into the one by which a target has to have come due;
+    the rest is left to a later call. Whoever has not answered when the time is up goes on by
+    itself, and keeps nobody else back: its resource is not due again for a while, and the others
+    are looked at by the next call.
     """
     due = reads.due(now=clock.now())
-    waiting: deque[int] = deque(due)
+    Observation.objects.bulk_create(  # those that are not known yet: their waiting begins
+        [Observation(resource_id=resource_id, next_at=since) for resource_id, since in due.items()],
+        ignore_conflicts=True,
+    )
+    waiting = deque(due.items())
     ends = time.monotonic() + LOOK_SECONDS
     threads = [
-        threading.Thread(target=_drain, args=(waiting, ends, halt), daemon=True, name="observing")
+        threading.Thread(target=_drain, args=(waiting, ends, until), daemon=True, name="observing")
         for _ in range(min(SIDE_BY_SIDE, len(due)))
     ]
     for thread in threads:
@@ -298,13 +303,17 @@ def look_around(halt: Callable[[], bool] = lambda: False) -> int:
     return len(due)
 
 
-def _drain(waiting: deque[int], ends: float, halt: Callable[[], bool]) -> None:
+def _drain(
+    waiting: deque[tuple[int, datetime]], ends: float, until: Callable[[datetime], datetime]
+) -> None:
     try:
-        while time.monotonic() < ends and not halt():
+        while time.monotonic() < ends:
             try:
-                resource_id = waiting.popleft()
+                resource_id, since = waiting.popleft()
             except IndexError:
                 return
+            if since > until(clock.now()):
+                return  # as are all behind it
             try:
                 observe(resource_id=resource_id)
             except Exception:  # one that breaks must not keep the others from being looked at

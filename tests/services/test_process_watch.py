@@ -170,6 +170,14 @@ def test_each_lane_is_told_apart_and_says_whom_to_look_at(alive: None, lane: str
     assert "Its work is not done" not in words.means
 
 
+def test_news_that_wait_for_removals_are_no_dead_lane(alive: None, settings: Any) -> None:
+    OutboxItem.objects.all().delete()
+    put("news", at=clock.now() - settings.WATCH_WAITING - queue.PUT_OFF / 2)
+    assert looked() == []
+    put("notices", at=clock.now() - settings.WATCH_WAITING - queue.PUT_OFF / 2)
+    assert looked() == ["lane:notices"]
+
+
 def test_overdue_access_is_an_incident_though_everything_lives(world: World) -> None:
     active = world.active()
     OutboxItem.objects.all().delete()

@@ -125,7 +125,7 @@ def test_a_target_that_does_not_answer_keeps_no_other_back(
                 )
             )
             assert looked == {world.resource.pk, *(other.pk for other in others)}
-            assert reads.due(now=clock.now()) == [], "whoever sleeps is not asked again at once"
+            assert reads.due(now=clock.now()) == {}, "whoever sleeps is not asked again at once"
             assert not reconciliation.observe(resource_id=dead.pk), "another one is at it"
             [shown] = [look for look in reads.looks() if look.resource == dead]
             assert shown.state == "looking"

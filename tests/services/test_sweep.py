@@ -1,13 +1,17 @@
 """A backlog of ends is shared by two, who together end each once; news and looks give way."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
+from django.db.models import F
 
 from approvals import abreast, handlers, tasks
-from approvals.models import AccessRequest, CurrentRequest, OutboxItem
+from approvals.models import AccessRequest, Circuit, CurrentRequest, Observation, OutboxItem
+from approvals.outbox import queue
 from approvals.selectors import clock, due
-from approvals.services import grants, reconciliation
+from approvals.services import grants, notifications, reconciliation
+from tests.connectors.noop import Noop
 from tests.world import World
 
 
@@ -47,12 +51,6 @@ def test_a_backlog_is_ended_by_two_threads_each_grant_once(
     assert sorted(states) == [("revoking", row.revision + 1) for row in rows]
 
 
-@pytest.fixture(autouse=True)
-def nothing_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing was put off before."""
-    monkeypatch.setattr(tasks, "_put_off", tasks._PutOff())
-
-
 def kinds() -> list[str]:
     """Return of what kinds the notices are that wait."""
     rows = OutboxItem.objects.filter(topic="notice.send", not_before__lte=clock.now())
@@ -60,19 +58,50 @@ def kinds() -> list[str]:
 
 
 def test_news_wait_while_access_is_being_removed_but_not_for_long_and_what_asks_does_not(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
-    first, second, _ = actives(world)
-    grants.end(actor=first.subject, request_id=first.request_id, now=clock.now())
+    first, second, third = actives(world)
+    for row in (first, third):
+        grants.end(actor=row.subject, request_id=row.request_id, now=clock.now())
     handlers.work("provisioning")
     grants.end(actor=second.subject, request_id=second.request_id, now=clock.now())
     world.ask(by=world.alice)
     assert {"approval_needed", "ended"} < set(kinds())
     tasks.sweep_notices()
     assert kinds() == ["ended"]
-    monkeypatch.setattr(tasks, "PUT_OFF_SECONDS", 0.0)
+    [old, *newer] = OutboxItem.objects.filter(lane="news").order_by("id")
+    OutboxItem.objects.filter(pk=old.pk).update(not_before=clock.now() - queue.PUT_OFF)
     tasks.sweep_notices()
-    assert kinds() == []
+    left = OutboxItem.objects.filter(lane="news").values_list("pk", flat=True)
+    assert sorted(left) == [row.pk for row in newer], "its own age lets one go, and no other"
+    assert newer
+
+
+def test_what_asks_for_an_approval_waits_for_no_backlog_of_news(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = actives(world)
+    OutboxItem.objects.all().delete()
+    for row in rows:
+        grants.end(actor=row.subject, request_id=row.request_id, now=clock.now())
+    handlers.work("provisioning")
+    monkeypatch.setitem(handlers.CLAIM, "news", 1)
+    sent: list[str] = []
+    send = notifications.send
+
+    def sends(item: OutboxItem, now: datetime) -> None:
+        if not sent:
+            world.ask(by=world.alice)
+        sent.append(item.payload["kind"])
+        send(item, now)
+
+    monkeypatch.setitem(handlers.HANDLERS, "notice.send", handlers.each(sends, atomic=False))
+    OutboxItem.objects.filter(lane="notices").delete()
+    tasks.sweep_notices()
+    assert sent[0] == "ended"
+    assert sent[1] == "approval_needed"
+    assert len(sent) > 3
+    assert set(sent[2:]) == {"ended"}
 
 
 def test_news_wait_for_access_that_ends_within_moments(
@@ -99,27 +128,49 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.django_db(transaction=True)
 def test_looks_at_targets_wait_while_access_is_being_removed_but_not_for_long(
-    world: World, looks: list[int], monkeypatch: pytest.MonkeyPatch
+    world: World, looks: list[int]
 ) -> None:
     [active, *_] = actives(world)
     tasks.observe_targets()
     assert len(looks) == 1, "nothing is being removed"
+    Observation.objects.all().delete()
     grants.end(actor=active.subject, request_id=active.request_id, now=clock.now())
     tasks.observe_targets()
+    tasks.observe_targets()
     assert len(looks) == 1
-    monkeypatch.setattr(tasks, "PUT_OFF_SECONDS", 0.0)
+    Observation.objects.update(next_at=F("next_at") - queue.PUT_OFF)
     tasks.observe_targets()
     assert len(looks) == 2
 
 
-@pytest.mark.django_db(transaction=True)
-def test_nothing_gives_way_to_a_removal_that_has_long_waited_for_its_target(
-    world: World, looks: list[int]
-) -> None:
-    [active, *_] = actives(world)
-    grants.end(actor=active.subject, request_id=active.request_id, now=clock.now())
+def long_ago(world: World, noop: Noop) -> None:
     OutboxItem.objects.filter(topic="grant.withdraw").update(
         not_before=clock.now() - tasks.HURRY - timedelta(seconds=1)
     )
+
+
+def failed_just_now(world: World, noop: Noop) -> None:
+    noop.control(fail="transient")
+    handlers.work("provisioning")
+    [removal] = OutboxItem.objects.filter(topic="grant.withdraw")
+    assert removal.first_failed_at
+    OutboxItem.objects.filter(pk=removal.pk).update(not_before=clock.now())
+
+
+def put_off_with_its_target(world: World, noop: Noop) -> None:
+    Circuit.objects.create(
+        target=world.resource.name, failures=5, failing_since=clock.now(),
+        open_until=clock.now() + timedelta(seconds=30),
+    )  # fmt: skip
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("waits", [long_ago, failed_just_now, put_off_with_its_target])
+def test_nothing_gives_way_to_a_removal_that_waits_for_its_target(
+    world: World, noop: Noop, looks: list[int], waits: Callable[[World, Noop], None]
+) -> None:
+    [active, *_] = actives(world)
+    grants.end(actor=active.subject, request_id=active.request_id, now=clock.now())
+    waits(world, noop)
     tasks.observe_targets()
     assert len(looks) == 1
