@@ -31,6 +31,7 @@ import base64
 import binascii
 import gc
 import hmac
+import itertools
 import json
 import marshal
 import os
@@ -39,12 +40,13 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 if TYPE_CHECKING:  # the others that not every run needs are imported where they are used
@@ -497,7 +499,7 @@ class Chunk:
 
     roots: list[bytes] = field(default_factory=list)
     tail: list[bytes] = field(default_factory=list)
-    heads: dict[int, bytes] = field(default_factory=dict)
+    heads: Iterable[Head] = ()
     problems: list[Problem] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     erasures: list[Gap] = field(default_factory=list)
@@ -671,12 +673,24 @@ class Usual:
             yield name, mark, link, following
 
 
-def pack(heads: Iterator[Head], buckets: int) -> dict[int, bytes]:
-    """Return heads by bucket; an object's are always in the same."""
+def keep(heads: Iterable[Head], path: Path, buckets: int) -> None:
+    """Write heads by bucket, an object's always into the same, behind where each bucket ends."""
     made: list[list[Head]] = [[] for _ in range(buckets)]
     for head in heads:
         made[crc32(head[0]) % buckets].append(head)
-    return {bucket: marshal.dumps(each) for bucket, each in enumerate(made) if each}
+    parts = [marshal.dumps(each) for each in made]
+    ends = itertools.accumulate(map(len, parts), initial=0)
+    path.write_bytes(b"".join([struct.pack(f"<{buckets + 1}Q", *ends), *parts]))
+
+
+def kept(path: Path, bucket: int, buckets: int) -> list[Head]:
+    """Return what `keep` wrote of one bucket."""
+    with path.open("rb") as file:
+        file.seek(8 * bucket)
+        begin, end = struct.unpack("<2Q", file.read(16))
+        file.seek(8 * (buckets + 1) + begin)
+        heads: list[Head] = marshal.loads(file.read(end - begin))  # noqa: S302
+    return heads
 
 
 def note_erasure(chunk: Chunk, leaf: int, entry: bytes, name: bytes, rev: int) -> bool:
@@ -731,13 +745,36 @@ class Job:
     first: int
     count: int
     size: int
-    buckets: int
     payloads: dict[int, bytes] | None
 
 
-def scan(job: Job) -> Chunk:
-    """Return what a chunk's entries come to, each checked against tiles and payloads."""
-    return glance(job) or look(job)
+def scan(job: Job, heads: Path, buckets: int) -> Chunk:
+    """Return what a chunk's entries come to, each checked against tiles and payloads.
+
+    What crosses chunks is left in the folder `heads`, since it is more than what else is found.
+    """
+    chunk = glance(job) or look(job)
+    keep(chunk.heads, heads / str(job.first), buckets)
+    chunk.heads = ()
+    return chunk
+
+
+#: What doesn't continue its object: twice the leaf, plus 1 for an erasure, and the endings that it
+#: has and should have.
+Unlinked = tuple[int, bytes, bytes]
+
+
+def follow(bucket: int, heads: Path, chunks: range, buckets: int) -> list[Unlinked]:
+    """Return what is wrong with the order of one bucket's objects across chunks."""
+    due: dict[bytes, bytes] = {}
+    found: list[Unlinked] = []
+    for first in chunks:
+        for name, mark, link, following in kept(heads / str(first), bucket, buckets):
+            expected = due.get(name, b"")
+            due[name] = following
+            if link != expected:
+                found.append((mark, link, expected))
+    return found
 
 
 def glance(job: Job) -> Chunk | None:
@@ -767,7 +804,7 @@ def glance(job: Job) -> Chunk | None:
         chunk.entries += width
         open_payloads(chunk, job, leaf, entries)
     chunk.roots = split_hashes(climb(b"".join(row), len(row)))
-    chunk.heads = pack(usual.heads(), job.buckets)
+    chunk.heads = usual.heads()
     return None if chunk.problems else chunk
 
 
@@ -798,7 +835,7 @@ def look(job: Job) -> Chunk:
         chunk.entries += len(entries)
         order.follow(leaf, entries)
         open_payloads(chunk, job, leaf, entries)
-    chunk.heads = pack(order.heads(), job.buckets)
+    chunk.heads = order.heads()
     chunk.problems = sorted(chunk.problems, key=lambda p: p[0] or 0)[:SHOWN_MOST]
     return chunk
 
@@ -938,8 +975,7 @@ class Scan:
         self.root = checkpoint.root
         self.edge: list[list[bytes]] = [[]]
         self.done: list[int] = [0]
-        self.buckets = min(WIDTH, 1 + self.size // 20_000)
-        self.files: dict[int, IO[bytes]] = {}
+        self.chunks = range(0, -(-self.size // WIDTH), CHUNK_BUNDLES)
         self.first_foreign: int | None = None
         self.gaps: sqlite3.Connection | None = None
 
@@ -951,9 +987,18 @@ class Scan:
         later: Callable[[], list[Later]],
     ) -> None:
         """Scan every bundle, then what holds across them."""
-        for chunk in results(self._jobs(payloads), jobs):
-            self._take(chunk)
-            show(self.report.entries)
+        from tempfile import TemporaryDirectory
+
+        buckets = min(WIDTH, 1 + self.size // 20_000)
+        unlinked: list[Unlinked] = []
+        with TemporaryDirectory() as name, workers(jobs) as do:
+            heads = Path(name)
+            for chunk in do(partial(scan, heads=heads, buckets=buckets), self._jobs(payloads)):
+                self._take(chunk)
+                show(self.report.entries)
+            each = partial(follow, heads=heads, chunks=self.chunks, buckets=buckets)
+            for found in do(each, range(buckets)):
+                unlinked += found
         if payloads:
             payloads.close()
         for level, hashes in enumerate(self.edge):
@@ -961,19 +1006,19 @@ class Scan:
                 self._compare(level, hashes)
         if fold(self.edge) != self.root:
             self.report.add((None, "the entries' tree does not have the checkpoint's root"))
-        for bucket in sorted(self.files):
-            self._follow(self.files.pop(bucket))
+        for mark, link, expected in unlinked:
+            self._unlinked(mark, link, expected)
         self._erased(later)
         if self.first_foreign is not None and self.report.foreign < self.report.entries:
             self.report.add((self.first_foreign, "this is not an entry of a ledger"))
 
     def _jobs(self, payloads: Payloads | None) -> Iterator[Job]:
         bundles = -(-self.size // WIDTH)
-        for first in range(0, bundles, CHUNK_BUNDLES):
+        for first in self.chunks:
             count = min(CHUNK_BUNDLES, bundles - first)
             end = min(self.size, (first + count) * WIDTH)
             lines = payloads.below(end) if payloads else None
-            yield Job(self.folder, first, count, self.size, self.buckets, lines)
+            yield Job(self.folder, first, count, self.size, lines)
 
     def _compare(self, level: int, hashes: list[bytes]) -> None:
         problem = compare_tile(self.folder, level, self.done[level], hashes)
@@ -995,12 +1040,6 @@ class Scan:
         for root in chunk.roots:
             self._rise(1, root)
         self.edge[0] = chunk.tail
-        from tempfile import SpooledTemporaryFile
-
-        for bucket, data in chunk.heads.items():
-            if bucket not in self.files:
-                self.files[bucket] = SpooledTemporaryFile(1 << 14)  # noqa: SIM115
-            self.files[bucket].write(len(data).to_bytes(4) + data)
         self._keep("gap", chunk.gaps)
         self._keep("erasure", chunk.erasures)
 
@@ -1015,19 +1054,6 @@ class Scan:
             self.edge[level] = []
             self.done[level] += 1
             self._rise(level + 1, above)
-
-    def _follow(self, file: IO[bytes]) -> None:
-        """Check the order of one bucket's objects across chunks."""
-        due: dict[bytes, bytes] = {}
-        file.seek(0)
-        while size := file.read(4):
-            heads: list[Head] = marshal.loads(file.read(int.from_bytes(size)))  # noqa: S302
-            for name, mark, link, following in heads:
-                expected = due.get(name, b"")
-                due[name] = following
-                if link != expected:
-                    self._unlinked(mark, link, expected)
-        file.close()
 
     def _unlinked(self, mark: int, link: bytes, expected: bytes) -> None:
         if link and not expected and self.report.succeeds:
@@ -1079,22 +1105,26 @@ class Scan:
         self.gaps.close()
 
 
-def results(todo: Iterator[Job], jobs: int) -> Iterator[Chunk]:
-    """Yield each chunk's result in order; only a few are ever under way."""
+@contextmanager
+def workers(jobs: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]]:
+    """Yield a `map` that works in so many processes; only a few of its results are under way."""
     if jobs < 2:
-        yield from map(scan, todo)
+        yield map
         return
     from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 
+    def spread(function: Callable[[Any], Any], todo: Iterable[Any]) -> Iterator[Any]:
+        waiting: deque[Future[Any]] = deque()
+        for job in todo:
+            waiting.append(pool.submit(function, job))
+            if len(waiting) > jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
     try:
         with ProcessPoolExecutor(jobs, initializer=gc.disable) as pool:
-            waiting: deque[Future[Chunk]] = deque()
-            for job in todo:
-                waiting.append(pool.submit(scan, job))
-                if len(waiting) > jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield spread
     except BrokenExecutor as error:
         raise Unusable(str(error)) from error
 
