@@ -83,10 +83,18 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why a policy says no: `code` for programs, `reason` for the person who asked."""
+    """Why a policy says no: `code` for programs, `reason` for whoever is to know.
+
+    `own_reason`, where there is one, says more, for the subject's eyes alone.
+    """
 
     code: Code
     reason: str
+    own_reason: str = ""
+
+    def told(self, *, subject: bool) -> str:
+        """Return the reason as the subject is told it, or anybody else."""
+        return self.own_reason if subject and self.own_reason else self.reason
 
 
 def parse(document: object) -> Policy:
@@ -244,7 +252,7 @@ def _first(
         return Refused("no_policy", "No policy allows anyone to ask for this.")
     longest = longest_for(policy, subject_groups)
     if longest is None:
-        return Refused("not_eligible", _not_eligible(policy, subject_groups))
+        return _not_eligible(policy, subject_groups)
     if duration > longest:
         return Refused("too_long", f"Longest is {duration_text(longest)}; ask for less.")
     rule = next(x for x in policy.rules if x.fits(subject_groups) and x.longest >= duration)
@@ -290,10 +298,11 @@ def windows_for(
     return ()
 
 
-def _not_eligible(policy: Policy, groups: frozenset[str]) -> str:
+def _not_eligible(policy: Policy, groups: frozenset[str]) -> Refused:
     able = {group for rule in policy.rules for group in rule.groups or ()}
     mine = _and(groups, "and") if groups else "no group"
-    return f"Only members of {_and(able, 'or')} may ask for this; you are in {mine}."
+    reason = f"Only members of {_and(able, 'or')} may ask for this"
+    return Refused("not_eligible", f"{reason}.", f"{reason}; you are in {mine}.")
 
 
 def _and(names: Iterable[str], word: str) -> str:

@@ -238,7 +238,9 @@ def _preview(
         "entitlement": entitlement,
         "subject": subject,
         "wishes": asking.wishes(entitlement=entitlement, offer=offer),
-        "why_not": asking.why_not(entitlement=entitlement, offer=offer),
+        "why_not": asking.why_not(
+            entitlement=entitlement, offer=offer, own=subject.pk == request.user.pk
+        ),
         "preview": found,
         "duration": duration,
         "duration_problem": form.errors.get("other"),

@@ -136,6 +136,6 @@ def _item(
         usual=asking.at_once(entitlement=row, offer=offer),
         usual_seconds=usual,
         open=held,
-        why_not="" if offer.eligible else asking.why_not(entitlement=row, offer=offer),
+        why_not="" if offer.eligible else asking.why_not(entitlement=row, offer=offer, own=True),
         is_favourite=is_favourite,
     )

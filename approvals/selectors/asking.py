@@ -90,6 +90,8 @@ def preview(
         duplicate = requests.extension_of(extends)
     if offer.retired:
         return Preview(f"{entitlement} is retired; nobody can ask for it.", None, "", duplicate)
+    if duplicate is not None and not requests.is_visible(duplicate, to=requester):
+        return Preview(requests.already_open(duplicate, to=requester), None, "", None)
     rule = policies.resolve(
         offer.policy,
         risk=entitlement.risk,
@@ -100,7 +102,8 @@ def preview(
         reason="r" * policies.REASON_MIN_MAX_CHARS,
     )
     if isinstance(rule, policies.Refused):
-        return Preview(rule.reason, None, "", duplicate)
+        told = rule.told(subject=subject.pk == requester.pk)
+        return Preview(told, None, "", duplicate)
     if subject.pk != requester.pk:
         alone = policies.refused_for_another(rule, short_name=subject.get_short_name())
         if alone is not None:
@@ -153,8 +156,11 @@ def wishes(*, entitlement: Entitlement, offer: Offer) -> Wishes:
     )
 
 
-def why_not(*, entitlement: Entitlement, offer: Offer) -> str:
-    """Return why the person may not ask for it, in a sentence; empty when they may."""
+def why_not(*, entitlement: Entitlement, offer: Offer, own: bool) -> str:
+    """Return why the person may not ask for it, in a sentence; empty when they may.
+
+    `own` says that it is for that person's eyes alone.
+    """
     if offer.retired:
         return f"{entitlement} is retired; nobody can ask for it."
     found = policies.resolve(
@@ -165,7 +171,7 @@ def why_not(*, entitlement: Entitlement, offer: Offer) -> str:
         ticket="given",
         reason="r" * policies.REASON_MIN_MAX_CHARS,
     )
-    return found.reason if isinstance(found, policies.Refused) else ""
+    return found.told(subject=own) if isinstance(found, policies.Refused) else ""
 
 
 def at_once(*, entitlement: Entitlement, offer: Offer) -> str:

@@ -127,12 +127,20 @@ def current_many(
 def visible(request_id: uuid.UUID, *, to: User) -> AccessRequest:
     """Return the newest revision if `to` may see it (three queries at most).
 
-    Requester, subject, whoever is asked or has decided, the resource's owner, the subject's
-    manager, compliance and operators may. Raises: NotFound for everybody else.
+    Requester, subject, whoever is asked, has decided, or has handed over or taken a place, the
+    resource's owner, the subject's manager, compliance and operators may. Raises: NotFound for
+    everybody else.
     """
     record = current(request_id)
+    if not is_visible(record, to=to):
+        raise NotFound
+    return record
+
+
+def is_visible(record: AccessRequest, *, to: User) -> bool:
+    """Return whether `to` may see a request (two queries at most)."""
     if to.pk in (record.requester_id, record.subject_id) or to.roles:
-        return record
+        return True
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -140,6 +148,8 @@ def visible(request_id: uuid.UUID, *, to: User) -> AccessRequest:
                            WHERE request_id = %(r)s AND person_id = %(p)s)
                 OR EXISTS (SELECT FROM approvals_decision
                            WHERE request_id = %(r)s AND actor_id = %(p)s)
+                OR EXISTS (SELECT FROM approvals_requesthandover
+                           WHERE request_id = %(r)s AND %(p)s IN (giver_id, taker_id))
                 OR EXISTS (SELECT FROM approvals_user WHERE id = %(s)s AND manager_id = %(p)s)
                 OR EXISTS (SELECT FROM approvals_entitlement e JOIN approvals_resource o
                            ON o.id = e.resource_id WHERE e.id = %(e)s AND o.owner_id = %(p)s)
@@ -153,9 +163,14 @@ def visible(request_id: uuid.UUID, *, to: User) -> AccessRequest:
                 "e": record.entitlement_id,
             },
         )
-        if not cursor.fetchone()[0]:
-            raise NotFound
-    return record
+        return bool(cursor.fetchone()[0])
+
+
+def already_open(other: AccessRequest, *, to: User) -> str:
+    """Return why one more can't be asked for, with nothing that `to` may not see."""
+    if not is_visible(other, to=to):
+        return f"It can’t be asked for {other.subject_name} now; they can tell you why."
+    return f"There is an open request for this already: {other.reference}, {other.state}."
 
 
 def revisions(request_id: uuid.UUID) -> list[AccessRequest]:

@@ -80,17 +80,14 @@ def submit(
         field = {"too_long": "duration", "ticket_missing": "ticket", "reason_too_short": "reason"}
         if rule.code in field:
             raise Invalid(rule.reason, field=field[rule.code], code=rule.code)
-        raise NotAllowed(rule.reason, code=rule.code)
+        raise NotAllowed(rule.told(subject=subject.pk == actor.pk), code=rule.code)
     if subject.pk != actor.pk:
         alone = policies.refused_for_another(rule, short_name=subject.get_short_name())
         if alone is not None:
             raise NotAllowed(alone.reason, code=alone.code)
     other = reads.open_for(subject=subject.pk, entitlement=entitlement.pk)
     if other is not None and (extends is None or other.state in WAITING):
-        raise Invalid(
-            f"There is an open request for this already: {other.reference}, {other.state}.",
-            code="duplicate",
-        )
+        raise Invalid(reads.already_open(other, to=actor), code="duplicate")
     assert stands.policy_record is not None
     first = AccessRequest(
         request_id=uuid7.uuid7(),

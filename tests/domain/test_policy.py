@@ -106,7 +106,10 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("given", "code", "reason"), REFUSALS, ids=[x[1] for x in REFUSALS])
 def test_refusals_say_what_to_do(given: dict[str, Any], code: str, reason: str) -> None:
-    assert ask(**given) == Refused(code, reason)  # type: ignore[arg-type]
+    found = ask(**given)
+    assert isinstance(found, Refused)
+    assert (found.code, found.told(subject=True)) == (code, reason)
+    assert "you are in" not in found.told(subject=False)
 
 
 def test_the_longest_named_is_the_askers_own() -> None:

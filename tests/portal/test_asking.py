@@ -1,5 +1,6 @@
 """Asking: the form, links into it, the preview, sending, and everything that is refused."""
 
+import html
 from datetime import timedelta
 from typing import Any
 
@@ -194,6 +195,30 @@ def test_sending_twice_names_the_open_one(client: Client, world: World) -> None:
     assert "There is an open request for this already" in page
     assert f'href="/requests/{record.request_id}/"' in page
     assert _count() == 1
+
+
+def test_nobody_learns_of_others_requests_and_groups_by_asking_for_them(
+    client: Client, world: World
+) -> None:
+    record = world.ask()
+    client.force_login(world.mallory)
+    assert client.get(f"/requests/{record.request_id}/").status_code == 404
+    about = {"entitlement": world.write.pk, "for": "alice"}
+    sent = client.post("/requests/new/", _form(world, subject="alice"))
+    assert sent.status_code == 400
+    for response in (client.get("/requests/new/", about), sent):
+        page = html.unescape(response.content.decode())
+        assert "It can’t be asked for Alice now" in page
+        assert record.reference not in page
+        assert "pending" not in page
+    for name in ("dora", "admin"):
+        preview = {"entitlement": world.write.pk, "length": "3600", "subject": name}
+        page = client.post("/requests/new/preview/", preview).content.decode()
+        assert "Only members of data or eng may ask for this." in page
+        assert "you are in" not in page
+        sent = client.post("/requests/new/", _form(world, subject=name))
+        assert sent.status_code == 403
+        assert "you are in" not in sent.content.decode()
 
 
 def test_fields_that_are_not_asked_for_change_nothing(client: Client, world: World) -> None:

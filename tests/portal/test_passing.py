@@ -211,3 +211,13 @@ def test_only_who_may_decide_now_learns_names(client: Client, world: World) -> N
     assert client.get(reverse("request_takers", args=[request.request_id])).status_code == 404
     world.decide(world.bob, request, "deny")
     assert suggested(client, world.bob, request, "dor") == []
+
+
+def test_who_handed_over_reads_on_though_no_notice_ever_came(client: Client, world: World) -> None:
+    request = world.ask()
+    pass_on(world, request, world.bob, world.dan)
+    pass_on(world, request, world.dan, world.erin)
+    for person in (world.bob, world.dan):
+        assert "In a meeting." in page(client, person, request)
+    client.force_login(world.mallory)
+    assert client.get(reverse("request", args=[request.request_id])).status_code == 404
