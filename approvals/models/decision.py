@@ -5,6 +5,7 @@ from typing import ClassVar
 from django.db import models
 
 from approvals.directory.models import User
+from approvals.domain.documents import NAME_MAX_CHARS
 from audit.models import AppendOnly, Said, sealed
 
 
@@ -28,7 +29,7 @@ class Decision(AppendOnly):
     revision = models.PositiveIntegerField()
     seen_revision = models.PositiveIntegerField()
     level = models.PositiveSmallIntegerField()
-    level_name = models.CharField(max_length=100)
+    level_name = models.CharField(max_length=NAME_MAX_CHARS)
     escalations = models.PositiveSmallIntegerField(default=0)
     actor = models.ForeignKey(User, models.PROTECT, related_name="+", db_index=False)
     actor_name = models.CharField(max_length=200)

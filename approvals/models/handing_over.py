@@ -5,6 +5,7 @@ from typing import ClassVar
 from django.db import models
 
 from approvals.directory.models import User
+from approvals.domain.documents import NAME_MAX_CHARS
 from approvals.domain.handing_over import MOST
 from audit.models import AppendOnly, Said, sealed
 
@@ -23,7 +24,7 @@ class RequestHandover(AppendOnly):
     request_id = models.UUIDField()
     number = models.PositiveSmallIntegerField()
     level = models.PositiveSmallIntegerField()
-    level_name = models.CharField(max_length=100)
+    level_name = models.CharField(max_length=NAME_MAX_CHARS)
     giver = models.ForeignKey(User, models.PROTECT, related_name="+", db_index=False)
     giver_name = models.CharField(max_length=200)
     taker = models.ForeignKey(User, models.PROTECT, related_name="+", db_index=False)

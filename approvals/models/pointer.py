@@ -11,6 +11,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
 from approvals.directory.models import User
+from approvals.domain.documents import NAME_MAX_CHARS
 from approvals.domain.states import LIVE, OPEN, WAITING, State
 from approvals.models.catalogue import Entitlement
 from approvals.models.request import AccessRequest
@@ -110,7 +111,7 @@ class Waiting(models.Model):
 
     request_id = models.UUIDField(primary_key=True)
     revision = models.PositiveIntegerField()
-    watches = ArrayField(models.CharField(max_length=150))
+    watches = ArrayField(models.CharField(max_length=NAME_MAX_CHARS + 10))
     reached = models.BooleanField(default=True, help_text="Whether anyone is there to decide.")
 
     class Meta:

@@ -19,6 +19,7 @@ from django_fsm import RETURN_VALUE, FSMField, transition
 
 from approvals.directory.models import User
 from approvals.domain import states
+from approvals.domain.documents import NAME_MAX_CHARS
 from approvals.domain.states import EndReason, State
 from approvals.models.catalogue import Entitlement
 from audit.domain.entries import SYSTEM
@@ -84,11 +85,11 @@ class AccessRequest(AppendOnly):
     )
     policy_name = models.CharField(max_length=100)
     policy_version = models.PositiveIntegerField()
-    rule_name = models.CharField(max_length=100)
+    rule_name = models.CharField(max_length=NAME_MAX_CHARS)
 
     # where the chain stands
     level = models.PositiveSmallIntegerField(null=True)
-    level_name = models.CharField(max_length=100, blank=True)
+    level_name = models.CharField(max_length=NAME_MAX_CHARS, blank=True)
     escalations = models.PositiveSmallIntegerField(default=0)
     due_at = models.DateTimeField(null=True, help_text="When the machine must move by itself.")
 

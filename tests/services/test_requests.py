@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from approvals.domain.documents import NAME_MAX_CHARS
 from approvals.domain.refusals import Invalid, NotAllowed, NotFound, Settled, StaleRevision
 from approvals.models import AccessRequest, Asked, Decision, Membership, OutboxItem, Policy
 from approvals.services import requests
-from tests.world import MANAGER, World, notices, rule
+from tests.world import DATA, MANAGER, World, notices, rule
 
 
 def asked(request: AccessRequest) -> set[str]:
@@ -263,3 +264,15 @@ def test_an_inactive_person_neither_asks_nor_gets(world: World) -> None:
 def test_what_a_rule_approves_at_once_is_not_asked_for_others(world: World) -> None:
     with pytest.raises(NotAllowed, match="only Alice can ask"):
         world.ask(what=world.read, by=world.mallory, subject=world.alice)
+
+
+def test_names_may_be_as_long_as_a_policy_takes_them(world: World) -> None:
+    long = "n" * NAME_MAX_CHARS
+    first = MANAGER | {"name": long, "fallback": [{"kind": "group", "name": long}]}
+    levels = [first, DATA | {"name": long[1:] + "2"}]
+    policy = world.write.policy
+    policy.document = {"rules": [rule(long, groups=["eng"], longest=3600, levels=levels)]}
+    policy.save()
+    request = world.approved()
+    assert (request.state, request.rule_name) == ("approved", long)
+    assert set(Decision.objects.values_list("level_name", flat=True)) == {long, long[1:] + "2"}
