@@ -8,11 +8,16 @@ nothing to prolong, and the extension is cancelled.
 from collections.abc import Sequence
 from datetime import datetime
 
+import structlog
+
+from approvals.domain.documents import DocumentError
 from approvals.domain.states import EndReason, Event, State
 from approvals.models import AccessRequest
 from approvals.outbox import queue
 from approvals.selectors import requests as reads
 from approvals.services import notices, recording, requests, starts
+
+log = structlog.get_logger(__name__)
 
 _WHY = {
     EndReason.GIVEN_BACK: "was given back",
@@ -28,7 +33,8 @@ def take_over(
     """Activate extensions where their originals (first of each pair) just ended; return them.
 
     Runs in the transaction of the ends, under the locks of both. One that today's policy refuses
-    fails; one whose target is not ready yet is left to its own start.
+    fails; one whose target is not ready yet is left to its own start, and so is one whose policy
+    can't be read, since it must not hold up anybody's end.
     """
     followers: list[AccessRequest] = []
     for original, record in pairs:
@@ -36,7 +42,12 @@ def take_over(
             continue
         needs_readiness = starts.needs_readiness(record, original)
         is_made_ready = needs_readiness and starts.is_made_ready(record.request_id)
-        if refusal := starts.blocked(record):
+        try:
+            refusal = starts.blocked(record)
+        except DocumentError:
+            log.exception("extension.unreadable", request=record.reference)
+            continue
+        if refusal:
             _fail(record, refusal, made=is_made_ready, now=now)
             continue
         if needs_readiness and not is_made_ready:

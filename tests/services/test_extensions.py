@@ -296,3 +296,20 @@ def test_nothing_else_is_refused_by_the_rules_of_extensions(world: World) -> Non
         world.ask(what=world.read)
     handlers.work("provisioning")
     assert world.ask(what=world.read).state == "approved"
+
+
+def test_a_policy_that_cannot_be_read_holds_up_nobodys_end(
+    world: World, noop: Noop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = active(world)
+    second = extend(world, first, minutes=10)
+    other = world.ask(by=world.dan, what=world.read, minutes=5)
+    handlers.work("provisioning")
+    monkeypatch.setattr(Policy, "clean", lambda self: None)
+    policy = world.read.policy
+    policy.document = {"rules": "of a later version"}
+    policy.save()
+    late = end_of(world, other) + timedelta(minutes=1)
+    assert grants.end_due(now=late) == 2
+    states = [world.newest(row).state for row in (first, second, other)]
+    assert states == ["revoking", "approved", "revoking"]
