@@ -18,6 +18,7 @@ from approvals.domain.states import OPEN
 from approvals.models import (
     CurrentRequest,
     Entitlement,
+    Finding,
     Group,
     Membership,
     OutboxItem,
@@ -33,7 +34,7 @@ from audit.selectors.erasures import ERASED, Found, Row
 #: What the sealer must read beside the records themselves.
 LOOKED_UP: list[Any] = [
     User, Group, Membership, Resource, Entitlement, Policy, CurrentRequest, OutboxItem,
-    ReportSchedule,
+    ReportSchedule, Finding,
 ]  # fmt: skip
 _SHOWN_MOST = 5
 
@@ -110,6 +111,21 @@ def _of_requests(who: Person, rows: list[Row]) -> Iterator[str]:
         yield f"Open requests and live access of theirs must end first: {_named(own, found)}."
     if others:
         yield f"They took part in requests of others that are still open: {_named(others, found)}."
+    if left := _being_removed(touched | who.requests):
+        named = ", ".join(reference(each) for each in left[:_SHOWN_MOST])
+        yield f"What may be left at a target must be removed first, and is known by: {named}."
+
+
+def _being_removed(requests: set[uuid.UUID]) -> list[uuid.UUID]:
+    """Return the requests whose access at the target is still worked on, or was found there."""
+    items = OutboxItem.objects.filter(
+        lane="provisioning",
+        topic__startswith="grant.",
+        payload__request_id__in=[str(each) for each in requests],
+    )
+    found = Finding.objects.filter(request_id__in=requests, resolved_at__isnull=True)
+    keys = {uuid.UUID(each) for each in items.values_list("payload__request_id", flat=True)}
+    return sorted(keys | set(found.values_list("request_id", flat=True)))
 
 
 def _named(ids: list[uuid.UUID], states: dict[uuid.UUID, str]) -> str:
