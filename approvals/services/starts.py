@@ -79,7 +79,16 @@ def schedule(record: AccessRequest, *, now: datetime, stands: Standing | None = 
     if verdict.at > now and not verdict.refusal:
         later(record, at=verdict.at, now=now)
     else:
-        queue.put_many([item("grant.apply", record, now=now)])
+        _put("grant.apply", record, now=now)
+
+
+def _put(topic: str, record: AccessRequest, *, now: datetime) -> None:
+    """Put it behind what was put for the same access, in the order in which it is committed.
+
+    Without the lease's lock a removal that was put later could be begun before this is seen.
+    """
+    recording.lock_leases([leases.key(record)])
+    queue.put_many([item(topic, record, now=now)])
 
 
 def later(record: AccessRequest, *, at: datetime, now: datetime, is_ready: bool = False) -> None:
@@ -127,7 +136,7 @@ def begin(*, request_id: uuid.UUID, is_ready: bool, now: datetime) -> None:
     if verdict.at > now and not verdict.refusal:
         later(record, at=verdict.at, now=now)
     else:
-        queue.put_many([item("grant.apply", record, now=now)])
+        _put("grant.apply", record, now=now)
 
 
 def _follow(
@@ -141,7 +150,7 @@ def _follow(
         if ready_at > now:
             at = ready_at
         else:
-            queue.put_many([item("grant.ready", record, now=now)])
+            _put("grant.ready", record, now=now)
             is_ready = True
     later(record, at=at, now=now, is_ready=is_ready)
 

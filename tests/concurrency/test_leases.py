@@ -1,14 +1,16 @@
 """Grants of the same access made and ended at the same moment, by real threads and connections."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from approvals import handlers
-from approvals.models import AccessRequest, Entitlement, Resource
+from approvals.models import AccessRequest, Entitlement, OutboxItem, Resource
 from approvals.selectors import clock
 from approvals.services import grants
 from tests.connectors.noop import Noop
@@ -126,3 +128,39 @@ def test_an_extension_that_is_withdrawn_at_the_boundary_leaves_one_legal_end(
         if state == "active":
             grants.end(actor=world.alice, request_id=two.request_id, now=clock.now())
             assert settle([two], world) == ["revoked"]
+
+
+def test_a_grant_is_put_in_the_order_in_which_it_is_committed(
+    world: World, noop: Noop, things: list[Entitlement]
+) -> None:
+    """Else a removal that was put later is begun first, and lands after the grant."""
+    one = world.ask(what=things[0])
+    work()
+    put, goes_on = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        try:
+            with transaction.atomic():
+                world.ask(what=things[1])
+                put.set()
+                goes_on.wait(20)
+        finally:
+            connection.close()
+
+    def end() -> None:
+        try:
+            grants.end(actor=world.alice, request_id=one.request_id, now=clock.now())
+        finally:
+            connection.close()
+
+    asking, ending = threading.Thread(target=ask), threading.Thread(target=end)
+    asking.start()
+    assert put.wait(20)
+    ending.start()
+    ending.join(1)
+    assert not OutboxItem.objects.filter(topic="grant.withdraw").exists()
+    goes_on.set()
+    asking.join(20)
+    ending.join(20)
+    rows = OutboxItem.objects.filter(lane="provisioning").order_by("id")
+    assert [row.topic for row in rows] == ["grant.apply", "grant.withdraw"]
