@@ -138,10 +138,8 @@ def _made_ready(item: OutboxItem, record: AccessRequest, outcome: targets.Outcom
         recording.lock(record.request_id)
         state = reads.current(record.request_id).state
         if state not in (State.APPROVED, State.ACTIVE):
-            if state == State.REVOKING:  # its own removal follows
-                queue.done([item])
-            else:
-                _undo(item, certain=True)
+            # Also of one that is being removed: that may be over before this is recorded.
+            _undo(item, certain=True)
             return
         grants.attempted(
             request_id=record.request_id, kind=kind, attempt=outcome.attempt(item.attempts)
@@ -211,11 +209,24 @@ def _granting(rows: Sequence[tuple[OutboxItem, AccessRequest]]) -> targets.Actio
 def revoke(record: AccessRequest, now: datetime, item: OutboxItem) -> Receipt:
     """Have the target remove an access; return what it confirmed. Raises: ConnectorError."""
     connector, spec = _spec(record, now=now, item=item)
+    if record.ends_at is None:
+        spec = replace(spec, ends_at=_latest_end(record, item))
     receipt: Receipt = connector.revoke(spec)
     if connector.ends_at_target and record.end_reason == EndReason.TIME:
         # The target has refused new use since the end, whenever it was asked to remove it.
         return replace(receipt, detail=receipt.detail | {"refused_at_end": True})
     return receipt
+
+
+def _latest_end(record: AccessRequest, item: OutboxItem) -> datetime:
+    """Return when access that never became active is over by itself, where its target knows ends.
+
+    It was made before its cleanup was put, and for its whole time at most.
+    """
+    begins = item.created_at
+    if record.extends is not None:
+        begins = max(begins, reads.current(record.extends).ends_at or begins)
+    return begins + record.duration
 
 
 def _spec(

@@ -7,10 +7,11 @@ import pytest
 from django.test import Client
 
 from approvals import handlers
+from approvals.connectors.protocol import GrantSpec, Receipt
 from approvals.models import AccessRequest, GrantEvent, OutboxItem
 from approvals.reports import figures, registry
-from approvals.selectors import beside, clock, failing, metrics
-from approvals.services import grants, overdue, requests
+from approvals.selectors import beside, clock, failing, metrics, personal
+from approvals.services import grants, overdue, provisioning, requests
 from tests.connectors.noop import Noop
 from tests.reports.test_reports import filters
 from tests.services.mails import Deliver
@@ -156,3 +157,22 @@ def test_operators_see_it_and_have_it_tried_again(
     client.post("/operations/retry/", {"item": item.pk})
     work()
     assert noop.held() == set()
+
+
+def test_what_was_left_stands_in_the_way_of_an_erasure(world: World, left: AccessRequest) -> None:
+    """Who is erased is not known by a login any more, and it could never be removed."""
+    assert any(left.reference in why for why in personal.find(world.alice.pk).hindrances)
+    assert personal.find(world.dan.pk).hindrances == []
+    OutboxItem.objects.all().delete()
+    assert personal.find(world.alice.pk).hindrances == []
+
+
+def test_the_end_that_is_told_does_not_move_on_with_each_try(
+    world: World, left: AccessRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[GrantSpec] = []
+    monkeypatch.setattr(Noop, "revoke", lambda self, spec: told.append(spec) or Receipt(detail={}))
+    item = OutboxItem.objects.get(topic="grant.cleanup")
+    for days in (0, 1, 30):
+        provisioning.revoke(left, clock.now() + timedelta(days=days), item)
+    assert {spec.ends_at for spec in told} == {item.created_at + left.duration}
