@@ -49,6 +49,8 @@ def main(lock: str) -> int:
     # The lock is whole, so nothing is resolved: pip would look for `name[extra]` beyond it.
     command += ["--no-warn-script-location", "--no-deps", "--require-hashes", "-r", lock]
     environment = dict(os.environ, PIP_USER="0", PIP_REQUIRE_VIRTUALENV="0")
+    for name in (RUNTIME_LOCK, DEVELOPMENT_LOCK):  # what either installed is about to change
+        stamp(name).unlink(missing_ok=True)
     if subprocess.call(command, env=environment) != 0:
         return refuse("pip could not install the packages, see above.")
     stamp(lock).write_text(digest(lock))
