@@ -8,7 +8,8 @@ from django.conf import settings
 from django.db import connection
 
 from approvals.domain.durations import words
-from approvals.models import Circuit, Heartbeat, Incident, OutboxItem
+from approvals.models import Circuit, Heartbeat, Incident, OutboxItem, Waiting
+from approvals.models.request import reference
 from approvals.outbox.queue import PUT_OFF, QUEUE_OF, QUEUES
 from approvals.selectors import drift, due, lanes
 
@@ -20,6 +21,8 @@ ROWS_MOST = 100
 LOOKS_MOST = 4
 #: So many times WATCH_SILENT has who was not heard yet since somebody looks: starts take a while.
 START_PATIENCE = 2
+#: Requests that nobody can decide are named up to so many.
+NAMED_MOST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ def troubles(*, now: datetime, since: datetime) -> list[Trouble]:
     found += _waiting(now=now, since=since)
     found += _targets(now=now)
     found += _unseen(now=now)
+    found += _undecidable()
     overdue = due.next_end()
     if overdue is not None and now - max(overdue, since) > settings.WATCH_SILENT:
         text = f"Access whose time was up at {_written(overdue)} is still there, untouched."
@@ -195,6 +199,16 @@ def _unseen(*, now: datetime) -> Iterator[Trouble]:
             since,
             because=frozenset({f"target:{target}"}),
         )
+
+
+def _undecidable() -> Iterator[Trouble]:
+    """Yield that requests wait at levels where nobody may decide, if any do."""
+    waiting = Waiting.objects.filter(reached=False).order_by("request_id")
+    ids = list(waiting.values_list("request_id", flat=True)[: NAMED_MOST + 1])
+    if ids:
+        named = ", ".join(reference(each) for each in ids[:NAMED_MOST])
+        more = " and more" if len(ids) > NAMED_MOST else ""
+        yield Trouble("undecidable", f"Nobody can decide now on {named}{more}.")
 
 
 def _state(life: Life | None, now: datetime) -> str:

@@ -55,6 +55,17 @@ def about(kind: str) -> Words:
             "sweep ends everything that is overdue as soon as it runs.",
             "No access is overdue any more",
         )
+    if kind == "undecidable":
+        return Words(
+            "Requests wait that nobody can decide",
+            "Of those whom their level asks nobody is there, or only who may not decide: the group "
+            "is empty, the manager is missing, or they asked for it themselves. Without anybody "
+            "the requests escalate or lapse when their time is up.",
+            "Open each (the Audit log finds it by its reference), and put somebody into the group "
+            "that its level asks, or give the person a manager: whoever comes is asked at once. "
+            "For later requests give the level a fallback in its policy.",
+            "Somebody can decide on every request again",
+        )
     if family == "target":
         return Words(
             f"{name} does not answer",

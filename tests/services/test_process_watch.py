@@ -12,10 +12,13 @@ from django.db import DatabaseError
 from django.test import Client
 from structlog.testing import capture_logs
 
+from approvals import handlers
 from approvals.models import (
     CurrentRequest,
+    Group,
     Heartbeat,
     Incident,
+    Membership,
     Observation,
     OutboxItem,
     Resource,
@@ -191,6 +194,24 @@ def test_overdue_access_is_an_incident_though_everything_lives(world: World) -> 
         )  # fmt: skip
     assert CurrentRequest.objects.get().state == "active"
     assert looked() == ["ends"]
+
+
+def test_requests_that_nobody_can_decide_are_an_incident_until_somebody_can(world: World) -> None:
+    everything_lives()
+    began_long_ago()
+    Membership.objects.filter(group__name="data").delete()
+    request = world.ask()
+    assert looked() == []
+    world.decide(world.bob, request)
+    OutboxItem.objects.all().delete()
+    assert looked() == ["undecidable"]
+    assert request.reference in processes.open_incidents()[0].text
+    assert "fallback" in process_words.about("undecidable").do
+    Membership.objects.create(person=world.dan, group=Group.objects.get(name="data"))
+    handlers.work("due")
+    OutboxItem.objects.all().delete()
+    assert looked() == ["undecidable"]
+    assert open_kinds() == []
 
 
 # -- mails
