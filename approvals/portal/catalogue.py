@@ -1,6 +1,6 @@
 """The catalogue: what can be asked for, by whom it is decided, how long it may last."""
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -14,6 +14,7 @@ from approvals.selectors.asking import AccessRequest, Entitlement
 from approvals.selectors.catalogue import Offer
 from approvals.services import provisioning
 
+#: How many things one page lists; the others are found by searching.
 SHOWN = 200
 #: The chip beside the kinds of targets.
 FAVOURITES = "favourites"
@@ -49,74 +50,77 @@ class Chip:
 def page(request: PortalRequest) -> HttpResponse:
     """Show what matches `q` and `kind` (or `favourites`); to htmx only the results."""
     query, kind = views.text(request.GET.get("q")), views.text(request.GET.get("kind"))
-    found = asking.search(query)
-    recent = [] if query or kind else catalogue.recent_of(person=request.user)
+    fragment = views.wants_fragment(request)
+    groups = catalogue.groups_of(request.user)
     stars = shelf.favourites(person=request.user)
-    items = _items(request, found, stars=stars)
-    again = _items(request, recent, stars=stars, known=items)
-    alike = [] if query or kind else _suggested(request, stars=stars, known=items)
-    counts = Counter(row.resource.connector for row in found)
-    titles = {key: provisioning.describe(key)[0] for key in counts}
-    chips = [Chip(key, titles[key], counts[key]) for key in sorted(counts, key=titles.__getitem__)]
-    listed = [item for item in items if kind in ("", item.entitlement.resource.connector)]
+    tallies = catalogue.tally(query, groups=groups, stars=stars)
     if kind == FAVOURITES:
-        listed = [item for item in items if item.is_favourite]
+        rows = catalogue.search(query, among=stars, most=SHOWN)
+    else:
+        rows = catalogue.search(query, connector=kind, most=SHOWN)
+    recent = [] if query or kind else catalogue.recent_of(person=request.user)
+    people = {} if query or kind else shelf.suggested(person=request.user)
+    missing = {*recent, *people} - {row.pk for row in rows}
+    more = catalogue.search("", among=missing, most=len(missing))
+    items = _items(request, [*rows, *more], groups=groups, stars=stars)
+    everything = tallies
+    if query and not fragment:
+        everything = catalogue.tally("", groups=groups, stars=stars)
+    counts = {row.connector: row.found for row in tallies}
+    all_count = sum(counts.values())
+    favourites = sum(row.favourites for row in tallies)
     context = {
         "now": clock.now(),
         "q": query,
         "kind": kind,
-        "chips": chips,
-        "all_count": len(found),
-        "may_count": sum(not item.why_not for item in items),
-        "items": listed[:SHOWN],
-        "found": len(listed),
-        "again": again,
-        "alike": alike,
-        "favourites": sum(item.is_favourite for item in items),
+        "chips": _chips(counts),
+        "all_count": all_count,
+        "may_count": sum(row.askable for row in everything),
+        "items": [items[row.pk] for row in rows],
+        "found": (counts | {"": all_count, FAVOURITES: favourites}).get(kind, 0),
+        "again": [items[key] for key in recent if key in items],
+        "alike": _alike(items, people),
+        "favourites": favourites,
     }
-    fragment = views.wants_fragment(request)
     return render(
         request, "catalogue/_results.html" if fragment else "catalogue/page.html", context
     )
 
 
-def _suggested(request: PortalRequest, *, stars: frozenset[int], known: list[Item]) -> list[Item]:
+def _chips(counts: Mapping[str, int]) -> list[Chip]:
+    titles = {key: provisioning.describe(key)[0] for key in counts}
+    return [Chip(key, titles[key], counts[key]) for key in sorted(counts, key=titles.__getitem__)]
+
+
+def _alike(items: Mapping[int, Item], people: Mapping[int, int]) -> list[Item]:
     """Return what people like this one ask for and this one may ask for too, at most three."""
-    counted = shelf.suggested(person=request.user)
-    found = _items(request, [row for row, _ in counted], stars=stars, known=known)
-    pairs = zip(found, counted, strict=True)
-    return [
-        replace(item, people=people)
-        for item, (_, people) in pairs
-        if not item.why_not and item.open is None
-    ][:3]
+    found = [replace(items[key], people=many) for key, many in people.items() if key in items]
+    return [item for item in found if not item.why_not and item.open is None][:3]
 
 
 def _items(
     request: PortalRequest,
     rows: list[Entitlement],
     *,
+    groups: frozenset[str],
     stars: frozenset[int],
-    known: list[Item] | None = None,
-) -> list[Item]:
-    """Return the rows with what this person may do; of `known` ones nothing is read again."""
-    have = {item.entitlement.pk: item for item in known or []}
-    missing = [row for row in rows if row.pk not in have]
-    if missing:
-        offers = catalogue.offers(missing, subject=request.user)
-        usual = requests.usual_seconds(
-            {row.pk: asking.usual_rule(offers[row.pk]) for row in missing}
+) -> dict[int, Item]:
+    """Return the rows by their keys, with what this person may do (three queries)."""
+    if not rows:
+        return {}
+    offers = catalogue.offers(rows, groups=groups)
+    usual = requests.usual_seconds({row.pk: asking.usual_rule(offers[row.pk]) for row in rows})
+    held = {record.entitlement_id: record for record in requests.open_of(subject=request.user)}
+    return {
+        row.pk: _item(
+            row,
+            offers[row.pk],
+            usual.get(row.pk),
+            held.get(row.pk),
+            is_favourite=row.pk in stars,
         )
-        held = {record.entitlement_id: record for record in requests.open_of(subject=request.user)}
-        for row in missing:
-            have[row.pk] = _item(
-                row,
-                offers[row.pk],
-                usual.get(row.pk),
-                held.get(row.pk),
-                is_favourite=row.pk in stars,
-            )
-    return [have[row.pk] for row in rows]
+        for row in rows
+    }
 
 
 def _item(

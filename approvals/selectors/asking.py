@@ -13,7 +13,7 @@ from approvals.domain import policy as policies
 from approvals.domain import windows
 from approvals.domain.durations import words
 from approvals.models import AccessRequest, Entitlement, User
-from approvals.selectors import catalogue, chains, requests
+from approvals.selectors import chains, requests
 from approvals.selectors.catalogue import Offer
 from approvals.selectors.chains import ChainView
 
@@ -24,7 +24,6 @@ __all__ = [
     "Wishes",
     "at_once",
     "preview",
-    "search",
     "usual_rule",
     "why_not",
     "wishes",
@@ -37,8 +36,6 @@ _USUAL_LENGTHS = [
 ]  # fmt: skip
 _CHOICES = 5
 _MOST_ASK_FOR = timedelta(hours=1)
-#: Things that one page of the catalogue looks at.
-MOST = 500
 
 
 @dataclass(frozen=True)
@@ -204,8 +201,3 @@ def _shorter(rules: Sequence[policies.Rule], *, risk: str) -> str:
 
 def _approvals(rule: policies.Rule) -> int:
     return sum(level.quorum for level in rule.chain.levels) if rule.chain is not None else 0
-
-
-def search(text: str) -> list[Entitlement]:
-    """Return what can be asked for and matches every word of `text` (one query)."""
-    return list(catalogue.search(text).select_related("resource__owner", "policy")[:MOST])

@@ -1,11 +1,12 @@
 """What can be asked for, by whom, for how long, and why not."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, F, Func, JSONField, Q, QuerySet
 
 from approvals.domain import policy as policies
 from approvals.models import Entitlement, Group, Policy, User
@@ -70,11 +71,66 @@ def entitlement(pk: int) -> Entitlement | None:
     return Entitlement.objects.select_related("resource__owner", "policy").filter(pk=pk).first()
 
 
-def search(text: str = "") -> QuerySet[Entitlement]:
-    """Return entitlements that are not retired and match every word of `text`."""
-    rows = Entitlement.objects.select_related("resource", "policy").filter(
-        is_retired=False, resource__is_retired=False
+class Tally(NamedTuple):
+    """How many things of one connector a search finds, and what the person has to do with them."""
+
+    connector: str
+    found: int
+    favourites: int
+    askable: int
+    """Those that they may ask for."""
+
+
+class _GroupsOfRules(Func):
+    """The groups that a policy's rules name, as a JSON array."""
+
+    template = "jsonb_path_query_array(%(expressions)s, '$.rules[*].groups[*]')"
+    output_field = JSONField()
+
+
+def search(
+    text: str, *, connector: str = "", among: Collection[int] | None = None, most: int
+) -> list[Entitlement]:
+    """Return the first by name that are not retired and match every word of `text` (one query).
+
+    Only those of the connector, and with these keys, where such are given.
+    """
+    rows = _matching(text)
+    if connector:
+        rows = rows.filter(resource__connector=connector)
+    if among is not None:
+        rows = rows.filter(pk__in=among)
+    return list(rows.select_related("resource__owner").order_by("resource__name", "name")[:most])
+
+
+def tally(text: str, *, groups: frozenset[str], stars: frozenset[int]) -> list[Tally]:
+    """Return for each connector what the search finds, for members of `groups` (one query).
+
+    Everything is counted, however much of it a page shows; `stars` are the person's favourites.
+    """
+    rows = (
+        _matching(text)
+        .values("resource__connector")
+        .annotate(
+            found=Count("pk"),
+            favourites=Count("pk", filter=Q(pk__in=stars)),
+            askable=Count("pk", filter=Q(policy__in=_open_to(groups))),
+        )
+        .values_list("resource__connector", "found", "favourites", "askable")
     )
+    return [Tally(*row) for row in rows]
+
+
+def _open_to(groups: frozenset[str]) -> Any:
+    """Return the subquery of policies under which `groups` may ask, as `policies.eligible` says."""
+    named = Policy.objects.alias(able=_GroupsOfRules(F("document")))
+    return named.filter(
+        Q(document__rules__contains=[{"everyone": True}]) | Q(able__has_any_keys=sorted(groups))
+    ).values("pk")
+
+
+def _matching(text: str) -> QuerySet[Entitlement]:
+    rows = Entitlement.objects.filter(is_retired=False, resource__is_retired=False)
     for word in text.split()[:8]:
         rows = rows.filter(
             Q(name__icontains=word)
@@ -83,11 +139,11 @@ def search(text: str = "") -> QuerySet[Entitlement]:
             | Q(description__icontains=word)
             | Q(keywords__icontains=word)
         )
-    return rows.order_by("resource__name", "name")
+    return rows
 
 
-def offers(rows: list[Entitlement], *, subject: User) -> dict[int, Offer]:
-    """Return the offer of each entitlement to `subject` (two queries for all of them)."""
+def offers(rows: list[Entitlement], *, groups: frozenset[str]) -> dict[int, Offer]:
+    """Return the offer of each entitlement to members of `groups` (one query for all of them)."""
     policy_ids = {row.policy_id for row in rows if row.policy_id}
     newest = {
         record.id: record
@@ -96,7 +152,6 @@ def offers(rows: list[Entitlement], *, subject: User) -> dict[int, Offer]:
         .distinct("id")
         .only("history_id", "name", "version", "id")
     }
-    groups = groups_of(subject)
     found: dict[int, Offer] = {}
     for row in rows:
         record = newest.get(row.policy_id) if row.policy_id else None
@@ -109,11 +164,11 @@ def offers(rows: list[Entitlement], *, subject: User) -> dict[int, Offer]:
     return found
 
 
-def recent_of(*, person: User, limit: int = 3) -> list[Entitlement]:
-    """Return what the person asked for last, newest first, each once."""
+def recent_of(*, person: User, limit: int = 3) -> list[int]:
+    """Return the keys of what the person asked for last, newest first, each once (one query)."""
     rows = Entitlement.objects.raw(
         """
-        SELECT e.* FROM (
+        SELECT e.id FROM (
             SELECT entitlement_id, max(submitted_at) AS newest FROM (
                 SELECT entitlement_id, submitted_at FROM approvals_currentrequest
                 WHERE subject_id = %s ORDER BY submitted_at DESC LIMIT 50) latest
@@ -123,9 +178,7 @@ def recent_of(*, person: User, limit: int = 3) -> list[Entitlement]:
         """,
         [person.pk, limit],
     )
-    keys = [row.pk for row in rows]
-    loaded = search().in_bulk(keys)
-    return [loaded[key] for key in keys if key in loaded]
+    return [row.pk for row in rows]
 
 
 def named(text: str) -> Entitlement | None:

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from approvals.models import Entitlement, Favourite, SavedView, User
-from approvals.selectors import catalogue, sifting
+from approvals.models import Favourite, SavedView, User
+from approvals.selectors import sifting
 
 #: How much of others' asking one suggestion looks at.
 _PEERS_MOST, _EACH_MOST, _LEAST_PEOPLE = 200, 20, 2
@@ -31,8 +31,8 @@ def favourites(*, person: User) -> frozenset[int]:
     return frozenset(rows.values_list("entitlement_id", flat=True))
 
 
-def suggested(*, person: User, limit: int = 3) -> list[tuple[Entitlement, int]]:
-    """Return what people like this one ask for lately, and how many of them do (two queries).
+def suggested(*, person: User, limit: int = 3) -> dict[int, int]:
+    """Return the keys of what people like this one ask for lately, and how many do (one query).
 
     Alike are those of the same manager or of a common group that gives no role in the portal. At
     least two of them must have asked in the last 90 days, so that it tells of nobody; what the
@@ -67,7 +67,4 @@ def suggested(*, person: User, limit: int = 3) -> list[tuple[Entitlement, int]]:
             },
         )  # fmt: skip
         counted: dict[int, int] = dict(cursor.fetchall())
-    if not counted:
-        return []
-    loaded = catalogue.search().select_related("resource__owner").in_bulk(list(counted))
-    return [(loaded[key], people) for key, people in counted.items() if key in loaded]
+    return counted

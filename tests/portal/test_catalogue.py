@@ -6,9 +6,11 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from approvals.models import Entitlement, Favourite, Group, Membership, Resource, User
-from approvals.selectors import clock
-from tests.world import World
+from approvals.models import Entitlement, Favourite, Group, Membership, Policy, Resource, User
+from approvals.portal import catalogue as pages
+from approvals.selectors import catalogue, clock
+from approvals.services import shelf
+from tests.world import World, rule
 
 
 def _page(client: Client, **query: str) -> str:
@@ -125,6 +127,125 @@ def test_few_queries_for_many_things(
     assert "People like you" in client.get("/catalogue/").content.decode()
     with django_assert_max_num_queries(15):
         client.get("/catalogue/")
+
+
+@pytest.fixture
+def zeta(world: World, monkeypatch: pytest.MonkeyPatch) -> Entitlement:
+    """Return what comes after all that a page lists; before it are three of another kind."""
+    monkeypatch.setattr(pages, "SHOWN", 2)
+    other = Resource.objects.create(name="zeta", connector="portal", owner=world.carol)
+    return Entitlement.objects.create(
+        resource=other, name="only", risk="low", policy=world.read.policy
+    )
+
+
+def names(client: Client, **query: str) -> list[str]:
+    return [str(item.entitlement) for item in client.get("/catalogue/", query).context["items"]]
+
+
+def test_counts_are_of_everything_however_little_a_page_lists(
+    client: Client, world: World, zeta: Entitlement
+) -> None:
+    shelf.star(actor=world.alice, entitlement=zeta, now=clock.now())
+    client.force_login(world.alice)
+    context = client.get("/catalogue/").context
+    assert {chip.key: chip.count for chip in context["chips"]} == {"noop": 3, "portal": 1}
+    assert (context["all_count"], context["favourites"], len(context["items"])) == (4, 1, 2)
+    assert "4 things that you may ask for" in _page(client)
+    searched = client.get("/catalogue/", {"q": "zeta"})
+    assert (searched.context["all_count"], searched.context["favourites"]) == (1, 1)
+    assert "4 things that you may ask for" in searched.content.decode()
+    client.force_login(world.mallory)
+    assert "0 things that you may ask for" in _page(client)
+
+
+def test_kind_favourites_and_search_find_what_no_page_lists(
+    client: Client, world: World, zeta: Entitlement
+) -> None:
+    client.force_login(world.alice)
+    assert names(client) == ["orders-db · owner", "orders-db · read"]
+    assert names(client, q="only") == [str(zeta)]
+    assert names(client, kind="portal") == [str(zeta)]
+    assert names(client, kind="favourites") == []
+    client.post("/catalogue/star/", {"entitlement": zeta.pk, "on": "1"})
+    assert names(client, kind="favourites") == [str(zeta)]
+    assert names(client, kind="favourites", q="orders") == []
+    assert names(client, kind="portal", q="orders") == []
+
+
+def test_a_page_says_that_it_lists_a_part_and_how_to_see_the_others(
+    client: Client, world: World, zeta: Entitlement
+) -> None:
+    client.force_login(world.alice)
+    told = "These are the first 2 of 4, by name. Search for a word or choose a kind to see"
+    page = _page(client)
+    assert told in page
+    assert ">first 2 of 4</span>" in page
+    assert "first 2 of 3, by name. Search for a word to see" in _page(client, kind="noop")
+    assert "first 2 of 3, by name. Add a word to see" in _page(client, q="orders")
+    for query in ({"kind": "portal"}, {"q": "owner"}, {"kind": "favourites"}):
+        assert "These are the first" not in _page(client, **query)
+
+
+def test_what_was_asked_for_lately_is_there_wherever_it_stands(
+    client: Client, world: World, zeta: Entitlement
+) -> None:
+    world.ask(what=zeta)
+    colleagues_ask(world, world.write)
+    client.force_login(world.alice)
+    assert [item.entitlement for item in client.get("/catalogue/").context["again"]] == [zeta]
+    assert alike(client) == [(world.write.pk, 2)]
+    zeta.resource.is_retired = True
+    zeta.resource.save()
+    assert client.get("/catalogue/").context["again"] == []
+
+
+@pytest.mark.parametrize("shown", [2, 200])
+def test_queries_are_as_few_however_much_a_page_leaves_out(
+    client: Client,
+    world: World,
+    zeta: Entitlement,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+    shown: int,
+) -> None:
+    monkeypatch.setattr(pages, "SHOWN", shown)
+    world.ask(what=zeta)
+    colleagues_ask(world, world.write)
+    client.force_login(world.alice)
+    for query in ({}, {"q": "o"}, {"kind": "noop"}):
+        client.get("/catalogue/", query)
+        with django_assert_max_num_queries(15):
+            client.get("/catalogue/", query)
+
+
+@pytest.mark.parametrize(
+    "groups", [(), ("eng",), ("data", "eng"), ("en",), ("ENG",), ("eng%", "none"), ("null", "0")]
+)
+def test_what_may_be_asked_for_is_counted_as_the_policies_say(
+    world: World, groups: tuple[str, ...]
+) -> None:
+    auto = {"auto_approve": True}
+    everyone = {"name": "all", "everyone": True, "longest": 60} | auto
+    for number, rules in enumerate(
+        [
+            [everyone],
+            [rule("a", groups=["none"], longest=60, **auto), everyone],
+            [rule("a", groups=["none", "data"], longest=60, **auto)],
+            [rule(name, groups=[name], longest=60, **auto) for name in ("x", "ENG")],
+        ]
+    ):
+        policy = Policy.objects.create(name=f"of-{number}", document={"rules": rules})
+        Entitlement.objects.create(
+            resource=world.resource, name=f"of-{number}", risk="low", policy=policy
+        )
+    Entitlement.objects.create(resource=world.resource, name="of-nobody", risk="low")
+    mine = frozenset(groups)
+    offers = catalogue.offers(catalogue.search("", most=99), groups=mine)
+    (row,) = catalogue.tally("", groups=mine, stars=frozenset())
+    assert (row.connector, row.found, row.favourites) == ("noop", 8, 0)
+    assert row.askable == sum(offer.eligible for offer in offers.values())
+    assert row.askable >= 2
 
 
 def colleagues_ask(world: World, what: Entitlement, *, count: int = 2) -> list[User]:
