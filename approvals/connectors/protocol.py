@@ -8,6 +8,8 @@ What every connector keeps, and `tests/connectors/contract.py` proves for each:
   can't be worked with now; the same call may succeed later) or, of the latter, `NotYet` (the target
   answered, and this one access must wait). Its message says what to do and never holds a secret.
   Whoever *revokes* tries again after each: access that can't be removed stays due, and visible.
+- A `grant` that fails for good leaves a removal behind, which is tried until the target confirms
+  it, unless the error is `untouched`: raised while it was certain that nothing was made.
 - Nothing that is returned or raised holds a secret: not a receipt, a message, a `repr`.
 - Every call ends within a bounded time.
 - What time it is, it is told (`now`): no host's clock decides anything.
@@ -16,7 +18,8 @@ What every connector keeps, and `tests/connectors/contract.py` proves for each:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
@@ -45,6 +48,23 @@ class PermanentError(ConnectorError):
 
     permanent = True
     answered = True
+    untouched = False
+    """Whether a grant surely has made nothing: it was refused before the change was sent, or the
+    target has answered the change itself with a refusal. What isn't known is no."""
+
+
+@contextmanager
+def untouched(kind: type[PermanentError] = PermanentError) -> Iterator[None]:
+    """Errors of `kind` that leave this block say that they are `untouched`.
+
+    Around what is checked and read before a change is sent; with a `kind` that is raised for the
+    target's own refusal alone, around the change too. Never around what is asked after it.
+    """
+    try:
+        yield
+    except kind as error:
+        error.untouched = True
+        raise
 
 
 class TransientError(ConnectorError):

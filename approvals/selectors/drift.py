@@ -117,12 +117,14 @@ def past_grants(*, connector: str, names: Collection[str]) -> list[Grant]:
     """Return the grants of these names (case-folded) that are over, the newest first (one query).
 
     The newest of each access. Of requests that never became active only those that the target had
-    confirmed.
+    confirmed, or of which a failed try may have made access all the same.
     """
     if not names:
         return []
     made = GrantEvent.objects.filter(
-        request_id=OuterRef("request_id"), kind=GrantEvent.Kind.GRANTED
+        Q(kind=GrantEvent.Kind.GRANTED)
+        | Q(kind=GrantEvent.Kind.GRANT_FAILED, detail__maybe_made=True),
+        request_id=OuterRef("request_id"),
     )
     newest = CurrentRequest.objects.filter(
         state__in=[str(state) for state in FINAL], entitlement__resource__connector=connector

@@ -14,7 +14,15 @@ import structlog
 from django.db import transaction
 
 from approvals.connectors import registry, secrets
-from approvals.connectors.protocol import Act, ConnectorError, GrantSpec, Health, Receipt, Step
+from approvals.connectors.protocol import (
+    Act,
+    ConnectorError,
+    GrantSpec,
+    Health,
+    Receipt,
+    Step,
+    untouched,
+)
 from approvals.domain.refusals import NotFound
 from approvals.domain.states import EndReason, State
 from approvals.models import AccessRequest, GrantEvent, OutboxItem, Resource
@@ -82,7 +90,7 @@ def _is_ready(item: OutboxItem, record: AccessRequest | None) -> bool:
 
 def _applied(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) -> None:
     now = clock.now()
-    attempt = outcome.attempt(item.attempts)
+    attempt = _attempt(item, outcome)
     if not outcome.error:
         with transaction.atomic():
             active = grants.activate(request_id=record.request_id, attempt=attempt, now=now)
@@ -101,9 +109,17 @@ def _applied(item: OutboxItem, record: AccessRequest, outcome: targets.Outcome) 
         if outcome.permanent or too_old:
             grants.fail(request_id=record.request_id, reason=outcome.error, now=now)
             # Nothing of a half-made grant may stay behind.
-            _undo(item, certain=item.attempts > 1)
+            _undo(item, certain=item.attempts > 1 or not outcome.untouched)
         else:
             give_back(item, outcome, now=now)
+
+
+def _attempt(item: OutboxItem, outcome: targets.Outcome) -> grants.Attempt:
+    """Return a try to make access as its record: of a failed one, whether it may have made some."""
+    attempt = outcome.attempt(item.attempts)
+    if outcome.error and not outcome.untouched:
+        return replace(attempt, detail=attempt.detail | {"maybe_made": True})
+    return attempt
 
 
 def give_back(item: OutboxItem, outcome: targets.Outcome, *, now: datetime) -> None:
@@ -141,9 +157,7 @@ def _made_ready(item: OutboxItem, record: AccessRequest, outcome: targets.Outcom
             # Also of one that is being removed: that may be over before this is recorded.
             _undo(item, certain=True)
             return
-        grants.attempted(
-            request_id=record.request_id, kind=kind, attempt=outcome.attempt(item.attempts)
-        )
+        grants.attempted(request_id=record.request_id, kind=kind, attempt=_attempt(item, outcome))
         if not outcome.error:
             handover.keep(record.request_id, outcome.handover, now=now)
             queue.done([item])
@@ -195,7 +209,8 @@ def _granting(rows: Sequence[tuple[OutboxItem, AccessRequest]]) -> targets.Actio
         ends_at = record.ends_at or begins_at + record.duration
         if record.request_id in others:
             ends_at = max(ends_at, others[record.request_id].ends_at)
-        connector, spec = _spec(record, now=now, item=item)
+        with untouched():
+            connector, spec = _spec(record, now=now, item=item)
         begins_now = record.ends_at is None and ends_at == now + record.duration
         spec = replace(spec, ends_at=ends_at, duration=record.duration if begins_now else None)
         if connector.needs_subject_keys:

@@ -51,7 +51,7 @@ class Outcome:
     """What came of one call: a receipt, or an error that is permanent or may pass.
 
     `answered` says that the target works: an error is this access's own. `retry_at` is when it is
-    worth another try, where the target said so.
+    worth another try, where the target said so. `untouched` says that a grant surely made nothing.
     """
 
     started_at: datetime
@@ -62,6 +62,7 @@ class Outcome:
     permanent: bool = False
     answered: bool = True
     retry_at: datetime | None = None
+    untouched: bool = False
     handover: Sequence[handovers.Given] = field(default=(), repr=False)
     tried: bool = True
 
@@ -127,6 +128,7 @@ class _Stopwatch:
                 permanent=permanent,
                 answered=bool(getattr(refused, "answered", permanent)),
                 retry_at=getattr(refused, "until", None),
+                untouched=bool(getattr(refused, "untouched", False)),
             )
         return Outcome(
             at,

@@ -26,6 +26,7 @@ from approvals.connectors.protocol import (
     Settings,
     Step,
     TransientError,
+    untouched,
 )
 
 
@@ -56,12 +57,14 @@ class Noop(Connector):
         fail: str | None = None,
         until: datetime | None = None,
         lose_answer: bool = False,
+        deny_answer: bool = False,
         only_login: str | None = None,
     ) -> None:
         """How later calls behave, in every process.
 
         They pause before and after the side effect; `fail` "transient", "permanent" or "wait"
-        (until `until`, if that is given) refuses them before it; `lose_answer` raises a TransientError after it. `only_login` limits all that to
+        (until `until`, if that is given) refuses them before it; `lose_answer` raises a
+        TransientError after it, and `deny_answer` a PermanentError. `only_login` limits all that to
         one subject.
         """
         text = json.dumps(
@@ -71,6 +74,7 @@ class Noop(Connector):
                 "fail": fail,
                 "until": until.isoformat() if until else None,
                 "lose_answer": lose_answer,
+                "deny_answer": deny_answer,
                 "only_login": only_login,
             }
         )
@@ -142,6 +146,17 @@ class Noop(Connector):
     def _call(self, name: str, spec: GrantSpec) -> Receipt:
         behaviour = self._behaviour(spec.subject_login)
         self._write(name, "began", spec)
+        with untouched():
+            self._refuse(name, spec, behaviour)
+        self._write(name, "done", spec)
+        time.sleep(behaviour.get("after_seconds", 0))
+        if behaviour.get("lose_answer"):
+            raise TransientError("The test lost the answer. It is tried again.")
+        if behaviour.get("deny_answer"):
+            raise PermanentError("The test took the order and hides what came of it: look there.")
+        return Receipt(detail={"login": spec.subject_login, "granted": name == "grant"})
+
+    def _refuse(self, name: str, spec: GrantSpec, behaviour: dict[str, Any]) -> None:
         errors = self.validate(
             resource_settings=spec.resource_settings,
             entitlement_settings=spec.entitlement_settings,
@@ -161,11 +176,6 @@ class Noop(Connector):
             )
         if spec.subject_login.startswith("nobody") and name == "grant":
             raise PermanentError(f"There is no login {spec.subject_login!r}: choose another.")
-        self._write(name, "done", spec)
-        time.sleep(behaviour.get("after_seconds", 0))
-        if behaviour.get("lose_answer"):
-            raise TransientError("The test lost the answer. It is tried again.")
-        return Receipt(detail={"login": spec.subject_login, "granted": name == "grant"})
 
     def _behaviour(self, login: str) -> dict[str, Any]:
         try:

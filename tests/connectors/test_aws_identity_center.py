@@ -322,6 +322,21 @@ def test_errors_are_told_apart(
         bench.keeps_secret(caught.value)
 
 
+def test_a_status_that_may_not_be_looked_at_leaves_the_assignment_to_be_removed(
+    aws: AwsTarget, bench: Bench
+) -> None:
+    denied: Answer = (400, {"__type": "AccessDeniedException", "Message": "no"})
+    aws.rules["CreateAccountAssignment"] = lambda _: status("Creation", "IN_PROGRESS")
+    aws.rules["DescribeAccountAssignmentCreationStatus"] = lambda _: denied
+    with pytest.raises(PermanentError, match="may not do describe") as caught:
+        bench.connector.grant(bench.spec())
+    assert not caught.value.untouched
+    aws.rules["CreateAccountAssignment"] = lambda _: denied
+    with pytest.raises(PermanentError, match="may not do create") as caught:
+        bench.connector.grant(bench.spec())
+    assert caught.value.untouched, "AWS has not begun"
+
+
 @pytest.mark.parametrize("secret", ["AKIA:secret", "[]", '{"access_key_id": "x"}', "7"])
 def test_a_secret_that_is_none_is_refused_without_being_repeated(bench: Bench, secret: str) -> None:
     with pytest.raises(PermanentError, match="must be JSON") as caught:

@@ -207,8 +207,29 @@ def test_what_is_not_there_can_not_be_granted(
     api: FakeAPIServer, entitlement: dict[str, Any], says: str
 ) -> None:
     """The API server itself would bind a role that does not exist."""
-    with pytest.raises(PermanentError, match=says):
+    with pytest.raises(PermanentError, match=says) as caught:
         connector.grant(spec_of(api, entitlement_settings=entitlement))
+    assert caught.value.untouched
+
+
+def test_only_an_answer_that_refuses_says_that_nothing_was_bound(
+    api: FakeAPIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.forbidden = {("create", "rolebindings"), ("create", "clusterrolebindings")}
+    with pytest.raises(PermanentError, match="forbids it") as caught:
+        connector.grant(spec_of(api))
+    assert caught.value.untouched
+    api.forbidden = set()
+    real = bindings.create
+
+    def unreadable(*args: Any, **options: Any) -> None:
+        real(*args, **options)
+        raise PermanentError("The answer is not Kubernetes'.")
+
+    monkeypatch.setattr(bindings, "create", unreadable)
+    with pytest.raises(PermanentError, match="is not Kubernetes") as caught:
+        connector.grant(spec_of(api))
+    assert not caught.value.untouched
 
 
 @pytest.mark.parametrize(

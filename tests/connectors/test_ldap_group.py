@@ -349,8 +349,9 @@ class TestAbsence:
 
     def test_an_account_that_may_only_read_is_refused_for_good(self, world: World) -> None:
         reader = world.resource(bind_dn=READER)
-        with pytest.raises(PermanentError, match="right to read people and to write"):
+        with pytest.raises(PermanentError, match="right to read people and to write") as caught:
             CONNECTOR.grant(world.spec(resource_settings=reader))
+        assert caught.value.untouched
         CONNECTOR.grant(world.spec())
         with pytest.raises(PermanentError, match="right to read people and to write"):
             CONNECTOR.revoke(world.spec(resource_settings=reader))

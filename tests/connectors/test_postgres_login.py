@@ -371,8 +371,9 @@ def test_a_role_that_is_missing_or_too_powerful_is_permanent(world: World, wante
 
 def test_without_createrole_it_says_so(world: World) -> None:
     world.run("ALTER ROLE {} NOCREATEROLE", CONNECTOR)
-    with pytest.raises(PermanentError, match="needs CREATEROLE"):
+    with pytest.raises(PermanentError, match="needs CREATEROLE") as caught:
         connector.grant(spec_of(world))
+    assert caught.value.untouched, "the transaction was taken back"
     health = connector.check(now=now(), resource_settings={}, secret=world.dsn)
     assert not health.ok
     assert "CREATEROLE" in health.message

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
 
+from approvals.connectors.postgres import catalog
 from approvals.connectors.postgres_role import PostgresRole
 from approvals.connectors.protocol import Held, PermanentError
 
@@ -199,10 +201,25 @@ def test_our_own_login_is_no_subject(world: World) -> None:
 def test_a_role_that_we_may_not_grant_says_what_to_do(world: World) -> None:
     world.run("CREATE ROLE foreign_role")
     try:
-        with pytest.raises(PermanentError, match="WITH ADMIN OPTION"):
+        with pytest.raises(PermanentError, match="WITH ADMIN OPTION") as caught:
             connector.grant(spec_of(world, entitlement_settings={"role": "foreign_role"}))
+        assert caught.value.untouched, "the transaction was taken back"
     finally:
         world.run("DROP ROLE foreign_role")
+
+
+def test_a_refusal_after_the_grant_leaves_it_to_be_removed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(connection: psycopg.Connection[Any], **_: Any) -> bool:
+        connection.execute("SELECT no_such_function()")
+        return False
+
+    monkeypatch.setattr(catalog, "owns_objects", refuse)
+    with pytest.raises(PermanentError, match="no_such_function") as caught:
+        connector.grant(spec_of(world))
+    assert world.is_member(world.alice, "orders_rw")
+    assert not caught.value.untouched
 
 
 def test_names_are_names_whatever_they_hold(world: World) -> None:

@@ -363,6 +363,35 @@ class TestForms:
         with pytest.raises(NotYet, match="does not list it"):
             CONNECTOR.grant(world.spec())
 
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_look_that_is_refused_after_the_addition_leaves_it_to_be_removed(
+        self, world: World, front: Front, status: int
+    ) -> None:
+        def no_more(seen: Seen) -> Reply | None:
+            added = any(map(is_patch, front.seen[:-1]))
+            return scim_error(status) if added and seen.method == "GET" else None
+
+        front.rules.append(no_more)
+        with pytest.raises(PermanentError, match=str(status)) as caught:
+            CONNECTOR.grant(world.spec())
+        assert world.alice in world.members()
+        assert not caught.value.untouched
+
+    def test_an_addition_that_is_refused_has_made_nothing(self, world: World, front: Front) -> None:
+        front.rules.append(lambda seen: scim_error(403) if is_patch(seen) else None)
+        with pytest.raises(PermanentError, match="403") as caught:
+            CONNECTOR.grant(world.spec())
+        assert caught.value.untouched
+
+    def test_a_refusal_at_the_second_time_tells_nothing_of_the_first(
+        self, world: World, front: Front
+    ) -> None:
+        front.rules.append(first_times(1, Reply(503, headers={"Retry-After": "0"}), is_patch))
+        front.rules.append(lambda seen: scim_error(403) if is_patch(seen) else None)
+        with pytest.raises(PermanentError, match="403") as caught:
+            CONNECTOR.grant(world.spec())
+        assert not caught.value.untouched
+
     def test_a_provider_that_never_shows_members_is_worked_with(
         self, world: World, front: Front
     ) -> None:

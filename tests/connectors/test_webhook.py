@@ -24,12 +24,14 @@ from approvals.connectors.protocol import (
     TransientError,
 )
 from approvals.connectors.webhook import Webhook, conversation
+from approvals.connectors.webhook.exchange import LONGEST_ANSWER_BYTES
 
 from .authority import authority
 from .contract import Bench, ConnectorContract
 from .moments import now
 from .webhook_receiver import (
     Receiver,
+    Scripted,
     breaks_off,
     says,
 )
@@ -333,6 +335,46 @@ def test_a_redirect_is_not_followed(receiver: Receiver, status: int) -> None:
     with pytest.raises(PermanentError, match="not followed"):
         connector.grant(spec_of(receiver))
     assert [got.path for got in receiver.got] == ["/hooks/jit"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "untouched"),
+    [(says(status), True) for status in (301, 307, 308, 400, 401, 405, 422, 501)]
+    + [(says(status), False) for status in (302, 303)]
+    + [(says(200, "x" * LONGEST_ANSWER_BYTES), False)],
+)
+def test_a_refused_order_has_made_nothing(
+    receiver: Receiver, answer: Scripted, untouched: bool
+) -> None:
+    receiver.script = [answer]
+    with pytest.raises(PermanentError) as caught:
+        connector.grant(spec_of(receiver))
+    assert caught.value.untouched is untouched
+
+
+@pytest.mark.parametrize("place", [{"operation": "17"}, {"status_url": "/jobs/17"}])
+@pytest.mark.parametrize(
+    "status",
+    [says(401), says(403), says(405), says(308), says(200, {"state": "lost"}),
+     says(200, {"state": "failed"}), says(200, "x" * LONGEST_ANSWER_BYTES)],
+)  # fmt: skip
+def test_whatever_follows_an_order_that_was_taken_may_have_made_access(
+    receiver: Receiver, place: dict[str, str], status: Scripted
+) -> None:
+    receiver.script = [says(202, place), status]
+    with pytest.raises(PermanentError) as caught:
+        connector.grant(spec_of(receiver))
+    assert not caught.value.untouched
+
+
+@pytest.mark.parametrize("place", [{"operation": ".."}, {"status_url": "https://other.test/17"}])
+def test_a_place_that_can_not_be_asked_does_not_undo_the_order(
+    receiver: Receiver, place: dict[str, str]
+) -> None:
+    receiver.script = [says(202, place)]
+    with pytest.raises(PermanentError) as caught:
+        connector.grant(spec_of(receiver))
+    assert not caught.value.untouched
 
 
 def test_what_the_receiver_says_never_shows_the_secret(receiver: Receiver) -> None:

@@ -8,7 +8,7 @@ from django.test import Client
 
 from approvals import handlers
 from approvals.connectors.protocol import GrantSpec, Receipt
-from approvals.models import AccessRequest, GrantEvent, OutboxItem
+from approvals.models import AccessRequest, GrantEvent, OutboxItem, Resource
 from approvals.reports import figures, registry
 from approvals.selectors import beside, clock, failing, metrics, personal
 from approvals.services import grants, overdue, provisioning, requests
@@ -46,6 +46,47 @@ def left(world: World, noop: Noop) -> AccessRequest:
     assert noop.held() == {("alice", "read-write")}
     assert OutboxItem.objects.get(topic="grant.cleanup").attempts == 1
     return world.newest(request)
+
+
+def test_what_a_refusal_after_the_effect_may_have_left_is_removed_for_certain(
+    world: World, noop: Noop
+) -> None:
+    noop.control(deny_answer=True)
+    request = world.approved()
+    work()
+    assert world.newest(request).state == "failed"
+    assert noop.held() == {("alice", "read-write")}
+    noop.control(fail="permanent")
+    work()
+    item = OutboxItem.objects.get(topic="grant.cleanup")
+    assert "refuses for good" in item.last_error, "it is not given up"
+    noop.control()
+    try_again()
+    assert noop.held() == set()
+    assert not OutboxItem.objects.filter(topic="grant.cleanup").exists()
+
+
+def test_a_refusal_that_has_left_nothing_is_not_alarmed(world: World, noop: Noop) -> None:
+    noop.control(fail="permanent")
+    request = world.approved()
+    work()
+    work()
+    assert world.newest(request).state == "failed"
+    assert not OutboxItem.objects.filter(topic="grant.cleanup").exists()
+    assert not GrantEvent.objects.filter(kind="remove_failed").exists()
+
+
+def test_a_secret_that_is_missing_leaves_nothing(
+    world: World, noop: Noop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MISSING_SECRET", raising=False)
+    Resource.objects.filter(pk=world.resource.pk).update(secret="env:MISSING_SECRET")
+    world.write.refresh_from_db()
+    request = world.approved()
+    work()
+    work()
+    assert world.newest(request).state == "failed"
+    assert not OutboxItem.objects.filter(topic="grant.cleanup").exists()
 
 
 def stuck_now() -> tuple[int, int]:

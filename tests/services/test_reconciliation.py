@@ -12,6 +12,7 @@ from approvals.domain.refusals import Invalid, NotAllowed, NotFound, Settled
 from approvals.models import (
     Finding,
     Observation,
+    OutboxItem,
     Resource,
 )
 from approvals.selectors import clock
@@ -118,6 +119,22 @@ def test_a_request_that_never_became_access_makes_nothing_a_leftover(
     work()
     assert found() == [("standing", "alice", "read-write")]
     assert noop.held() == {("alice", "read-write")}
+
+
+def test_what_a_failed_grant_may_have_made_is_a_leftover(world: World, noop: Noop) -> None:
+    noop.control(deny_answer=True)
+    request = world.approved()
+    work()
+    assert world.newest(request).state == "failed"
+    noop.control()
+    OutboxItem.objects.update(not_before=clock.now())
+    work()
+    assert not OutboxItem.objects.filter(topic__startswith="grant.").exists()
+    noop.grant(spec("alice", "read-write"))  # the order is carried out late
+    look(world, 2)
+    assert found() == [("leftover", "alice", "read-write")]
+    work()
+    assert noop.held() == set()
 
 
 def test_why_it_may_stay_is_kept(world: World, noop: Noop) -> None:

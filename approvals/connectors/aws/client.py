@@ -220,16 +220,20 @@ class Aws:
                 "clock. It is tried again."
             )
         if code in _CREDENTIAL_CODES:
-            return PermanentError(
+            return Refused(
                 f"AWS refused the portal's credentials ({said}): put a valid access key into the "
                 "resource's secret, or renew the workers' role."
             )
         if code in _DENIED_CODES:
-            return PermanentError(f"The portal's account may not do {what} ({said}).")
-        return PermanentError(f"AWS refused {what} ({said}).")
+            return Refused(f"The portal's account may not do {what} ({said}).")
+        return Refused(f"AWS refused {what} ({said}).")
 
 
-class Missing(PermanentError):
+class Refused(PermanentError):
+    """AWS has answered this very call with a refusal: it changed nothing."""
+
+
+class Missing(Refused):
     """AWS says that the thing is not there."""
 
 

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from time import sleep
 from typing import Any
 
-from approvals.connectors.aws.client import Aws, Missing
-from approvals.connectors.protocol import ConnectorError, NotYet, PermanentError, TransientError
+from approvals.connectors.aws.client import Aws, Missing, Refused
+from approvals.connectors.protocol import (
+    ConnectorError,
+    NotYet,
+    PermanentError,
+    TransientError,
+    untouched,
+)
 
 POLLS_SECONDS = (0.1, 0.2, 0.4, 0.8, 0.8)
 """The waits between two looks at an assignment that AWS is still working on."""
@@ -86,9 +92,10 @@ def find(target: Target, *, user_id: str) -> tuple[bool, list[str]]:
 
 def create(target: Target, *, user_id: str) -> None:
     """The user has the assignment, and AWS has provisioned it."""
-    answer = target.aws.call(
-        target.sso.create_account_assignment, **target.assignment(user_id=user_id)
-    )
+    with untouched(Refused):
+        answer = target.aws.call(
+            target.sso.create_account_assignment, **target.assignment(user_id=user_id)
+        )
     _finished(
         target,
         status=answer["AccountAssignmentCreationStatus"],

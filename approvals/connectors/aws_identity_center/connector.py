@@ -30,6 +30,7 @@ from approvals.connectors.protocol import (
     Receipt,
     Settings,
     Step,
+    untouched,
 )
 
 LONGEST_NAME_CHARACTERS = 128
@@ -68,16 +69,17 @@ class IdentityCenter(Connector):
 
         Raises: NotYet also while AWS is still working on it.
         """
-        target = _target(spec)
-        name = _name(spec)
-        user_id = _user_id(target, spec, name=name)
-        if user_id is None:
-            find_by = settings.find_by(spec.resource_settings)
-            raise PermanentError(
-                f'There is no user "{name}" in the identity store (looked up by {find_by}): create '
-                'or synchronize them first, or correct "find_user_by".'
-            )
-        held, _ = assignments.find(target, user_id=user_id)
+        with untouched():
+            target = _target(spec)
+            name = _name(spec)
+            user_id = _user_id(target, spec, name=name)
+            if user_id is None:
+                find_by = settings.find_by(spec.resource_settings)
+                raise PermanentError(
+                    f'There is no user "{name}" in the identity store (looked up by {find_by}): '
+                    'create or synchronize them first, or correct "find_user_by".'
+                )
+            held, _ = assignments.find(target, user_id=user_id)
         if not held:
             assignments.create(target, user_id=user_id)
         detail = {**target.facts(name=name), "granted": True, "pre_existing": held}

@@ -30,6 +30,7 @@ from approvals.connectors.protocol import (
     Receipt,
     Settings,
     Step,
+    untouched,
 )
 
 
@@ -52,11 +53,12 @@ class StsSession(Connector):
         credentials that nobody ever saw. `covers_grant` false says that AWS (or `longest_seconds`)
         ends the session before the grant ends.
         """
-        target = Target.read(spec)
-        seconds_left = _seconds_left(spec)
-        parameters = _parameters(target, seconds_left=seconds_left)
-        aws = Aws(spec.resource_settings, spec.secret)
-        answer = aws.call(aws.client("sts").assume_role, **parameters)
+        with untouched():  # nobody has credentials whose answer was lost
+            target = Target.read(spec)
+            seconds_left = _seconds_left(spec)
+            parameters = _parameters(target, seconds_left=seconds_left)
+            aws = Aws(spec.resource_settings, spec.secret)
+            answer = aws.call(aws.client("sts").assume_role, **parameters)
         given = answer["Credentials"]
         expires_at = given["Expiration"].astimezone(UTC)
         ends_at = min(expires_at, spec.ends_at or expires_at)

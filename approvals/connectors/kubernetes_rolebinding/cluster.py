@@ -19,7 +19,12 @@ from kubernetes.client.exceptions import ApiException, OpenApiException
 from pydantic import ValidationError
 
 from approvals.connectors.kubernetes_rolebinding.credentials import Credentials
-from approvals.connectors.protocol import ConnectorError, PermanentError, TransientError
+from approvals.connectors.protocol import (
+    ConnectorError,
+    PermanentError,
+    TransientError,
+    untouched,
+)
 from approvals.connectors.secrets import redact
 
 WITHIN_SECONDS = 7.0
@@ -36,6 +41,10 @@ class Missing(Exception):
 
 class Conflict(Exception):
     """It is there already, or changed meanwhile (409)."""
+
+
+class Refused(PermanentError):
+    """The API server has answered this very request with a refusal: it changed nothing."""
 
 
 class Cluster:
@@ -89,18 +98,19 @@ class Cluster:
                 )
             return TransientError(f"TLS with {server} failed ({said}). It is tried again.")
         if status == 401:
-            return PermanentError(
+            return Refused(
                 f"{server} does not accept the secret (401): it is wrong, or it has run out. Make "
                 "a new token for jitportal's service account."
             )
         if status == 403:
-            return PermanentError(
+            return Refused(
                 f"{server} forbids it: {said}. Give jitportal's service account the rights that "
                 "the documentation lists, and bind for this role."
             )
         if status in (410, 429) or status >= 500:
             return TransientError(f"{server} could not do it now ({status}): {said}.")
-        return PermanentError(f"{server} refused ({status}): {said}.")
+        kind = Refused if 400 <= status < 500 else PermanentError
+        return kind(f"{server} refused ({status}): {said}.")
 
     def _said(self, error: ApiException) -> str:
         """The server's own sentence, short, and without what is secret."""
@@ -133,8 +143,9 @@ def connected(credentials: Credentials) -> Iterator[Cluster]:
         if credentials.token is not None:
             configuration.api_key = {"authorization": f"Bearer {credentials.token}"}
         elif credentials.certificate is not None and credentials.key is not None:
-            configuration.cert_file = stack.enter_context(_in_memory(credentials.certificate))
-            configuration.key_file = stack.enter_context(_in_memory(credentials.key))
+            with untouched():
+                configuration.cert_file = stack.enter_context(_in_memory(credentials.certificate))
+                configuration.key_file = stack.enter_context(_in_memory(credentials.key))
         api = stack.enter_context(client.ApiClient(configuration))
         yield Cluster(api, credentials)
 

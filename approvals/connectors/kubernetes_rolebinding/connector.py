@@ -24,6 +24,7 @@ from approvals.connectors.kubernetes_rolebinding.cluster import (
     Cluster,
     Conflict,
     Missing,
+    Refused,
     connected,
 )
 from approvals.connectors.kubernetes_rolebinding.settings import Holding, Place
@@ -39,6 +40,7 @@ from approvals.connectors.protocol import (
     Receipt,
     Settings,
     Step,
+    untouched,
 )
 
 TRIES = 5  # when others write to the same binding at the same moment
@@ -75,16 +77,18 @@ class KubernetesRoleBinding(Connector):
         `pre_existing` in the receipt: it had it when we came, through our binding (an earlier
         attempt, or a grant that this one extends) or through others, which `also_through` names.
         """
-        place, holding = settings.read(spec)
-        access = credentials.read(resource=spec.resource_settings, secret=spec.secret)
+        with untouched():
+            place, holding = settings.read(spec)
+            access = credentials.read(resource=spec.resource_settings, secret=spec.secret)
         with connected(access) as cluster:
-            _must_be_grantable(cluster, place)
-            found = list(bindings.every(cluster, namespace=holding.namespace))
-            through = sorted(
-                bindings.name_of(binding)
-                for binding in found
-                if bindings.holds(binding, holding) and bindings.name_of(binding) != holding.name
-            )
+            with untouched():
+                _must_be_grantable(cluster, place)
+                found = list(bindings.every(cluster, namespace=holding.namespace))
+                through = sorted(
+                    bindings.name_of(one)
+                    for one in found
+                    if bindings.holds(one, holding) and bindings.name_of(one) != holding.name
+                )
             made = _bind(cluster, holding, annotations=_annotations(spec))
         detail = _facts(holding) | {"granted": True, "pre_existing": bool(through) or not made}
         if through:
@@ -212,15 +216,7 @@ def _bind(cluster: Cluster, holding: Holding, *, annotations: Mapping[str, str])
     """
     wanted = bindings.wanted(holding, annotations=annotations)
     for _ in range(TRIES):
-        try:
-            bindings.create(cluster, wanted, namespace=holding.namespace)
-        except Missing:
-            raise PermanentError(
-                f"There is no {holding.where}: create it, or correct the entitlement's settings."
-            ) from None
-        except Conflict:
-            pass
-        else:
+        if _make(cluster, holding, wanted):
             return True
         found = bindings.read(cluster, name=holding.name, namespace=holding.namespace)
         if found is None:
@@ -242,6 +238,23 @@ def _bind(cluster: Cluster, holding: Holding, *, annotations: Mapping[str, str])
             continue
         return False
     raise _contended(holding)
+
+
+def _make(cluster: Cluster, holding: Holding, wanted: Binding) -> bool:
+    """Make our binding; False if there is one of its name.
+
+    Raises: PermanentError, TransientError.
+    """
+    with untouched(Refused):
+        try:
+            bindings.create(cluster, wanted, namespace=holding.namespace)
+        except Missing:
+            raise Refused(
+                f"There is no {holding.where}: create it, or correct the entitlement's settings."
+            ) from None
+        except Conflict:
+            return False
+    return True
 
 
 def _unbind(cluster: Cluster, holding: Holding) -> bool:

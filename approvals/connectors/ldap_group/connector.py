@@ -48,6 +48,7 @@ from approvals.connectors.protocol import (
     Receipt,
     Settings,
     Step,
+    untouched,
 )
 
 _NEVER_EMPTY = frozenset(("groupofnames", "groupofuniquenames"))
@@ -95,35 +96,8 @@ class LdapGroup(Connector):
         `pre_existing` in the receipt: it was one when we came, by somebody else or by an earlier
         attempt of this grant whose answer was lost. It ends with this grant all the same.
         """
-        place, group = _checked(spec)
-        with _session(place, spec.secret) as there:
-            subject = _subject(there, place, group, login=spec.subject_login)
-            if subject is None:
-                raise PermanentError(
-                    f"Nobody below {place.people_base} has {place.login_attribute} "
-                    f"{spec.subject_login!r}: add the person there first; this connector grants "
-                    "groups to people who exist."
-                )
-            if names.parse(subject.dn) == names.parse(place.bind_dn):
-                raise PermanentError(
-                    f"{spec.subject_login!r} is jitportal's own account at this server: it can't "
-                    "be a subject."
-                )
-            entry = there.read(group.dn, ["objectClass"])
-            if entry is None:
-                raise PermanentError(
-                    f"There is no group {group.dn}: create it, or correct the entitlement's "
-                    "settings."
-                )
-            never_empty = _can_never_be_empty(entry, group)
-            if never_empty and place.placeholder_dn:
-                _keep_placeholder(there, group, place.placeholder_dn)
-            outcome = there.modify(group.dn, group.attribute, add=subject.value)
-            pre_existing = outcome.code in (VALUE_EXISTS, ENTRY_EXISTS)
-            if not pre_existing:
-                there.expect(outcome, doing=f"adding {subject.value} to {group.dn}")
-            elif never_empty and not place.placeholder_dn:
-                _refuse_an_only_member(there, group, subject)
+        with untouched():  # one change of all or nothing, and nothing is asked after it
+            group, subject, pre_existing = _add(spec)
         detail = _facts(spec, group) | {
             "member": subject.value,
             "granted": True,
@@ -241,6 +215,42 @@ class LdapGroup(Connector):
         return settings.errors(
             resource_settings=resource_settings, entitlement_settings=entitlement_settings
         )
+
+
+def _add(spec: GrantSpec) -> tuple[Group, _Subject, bool]:
+    """Make the person a member; say whether they were one.
+
+    Raises: PermanentError, TransientError.
+    """
+    place, group = _checked(spec)
+    with _session(place, spec.secret) as there:
+        subject = _subject(there, place, group, login=spec.subject_login)
+        if subject is None:
+            raise PermanentError(
+                f"Nobody below {place.people_base} has {place.login_attribute} "
+                f"{spec.subject_login!r}: add the person there first; this connector grants "
+                "groups to people who exist."
+            )
+        if names.parse(subject.dn) == names.parse(place.bind_dn):
+            raise PermanentError(
+                f"{spec.subject_login!r} is jitportal's own account at this server: it can't "
+                "be a subject."
+            )
+        entry = there.read(group.dn, ["objectClass"])
+        if entry is None:
+            raise PermanentError(
+                f"There is no group {group.dn}: create it, or correct the entitlement's settings."
+            )
+        never_empty = _can_never_be_empty(entry, group)
+        if never_empty and place.placeholder_dn:
+            _keep_placeholder(there, group, place.placeholder_dn)
+        outcome = there.modify(group.dn, group.attribute, add=subject.value)
+        pre_existing = outcome.code in (VALUE_EXISTS, ENTRY_EXISTS)
+        if not pre_existing:
+            there.expect(outcome, doing=f"adding {subject.value} to {group.dn}")
+        elif never_empty and not place.placeholder_dn:
+            _refuse_an_only_member(there, group, subject)
+    return group, subject, pre_existing
 
 
 def _checked(spec: GrantSpec) -> tuple[Place, Group]:

@@ -28,6 +28,7 @@ from approvals.connectors.protocol import (
     Settings,
     Step,
     TransientError,
+    untouched,
 )
 
 
@@ -60,14 +61,15 @@ class PortalGroup(Connector):
 
     def grant(self, spec: GrantSpec) -> Receipt:
         """The subject is a member. `pre_existing` says that it was standing and will stay."""
-        group = _group(spec.entitlement_settings, resource_settings=spec.resource_settings)
-        with _translated(login=spec.subject_login, group=group):
-            carried = store.registered().add(
-                login=spec.subject_login,
-                group=group,
-                request_id=spec.request_id,
-                reason=f"granted by request {spec.request_id}",
-            )
+        with untouched():  # the store adds, or knows the person or the group not
+            group = _group(spec.entitlement_settings, resource_settings=spec.resource_settings)
+            with _translated(login=spec.subject_login, group=group):
+                carried = store.registered().add(
+                    login=spec.subject_login,
+                    group=group,
+                    request_id=spec.request_id,
+                    reason=f"granted by request {spec.request_id}",
+                )
         return Receipt(
             detail={
                 "group": group,

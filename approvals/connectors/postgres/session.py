@@ -20,6 +20,7 @@ from approvals.connectors.protocol import (
     NotYet,
     PermanentError,
     TransientError,
+    untouched,
 )
 from approvals.connectors.secrets import redact
 
@@ -100,20 +101,37 @@ def session(*, dsn: str | None, database: str | None) -> Iterator[Session]:
 
     Raises: PermanentError, TransientError.
     """
-    wanted = parameters(dsn=dsn, database=database) | _LIVENESS
-    wanted |= {"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "jitportal"}
-    try:
-        connection = psycopg.connect("", autocommit=True, prepare_threshold=None, **wanted)
-    except psycopg.Error as error:
-        raise _connect_error(error, wanted=wanted, secret=dsn) from None
-    try:
-        with connection:
+    with untouched():
+        wanted = parameters(dsn=dsn, database=database) | _LIVENESS
+        wanted |= {"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "jitportal"}
+        try:
+            connection = psycopg.connect("", autocommit=True, prepare_threshold=None, **wanted)
+        except psycopg.Error as error:
+            raise _connect_error(error, wanted=wanted, secret=dsn) from None
+    with _translated(secret=dsn), connection:
+        with untouched(), _translated(secret=dsn):
             if connection.info.server_version < OLDEST_SERVER:
                 raise PermanentError("This PostgreSQL is older than 13: upgrade it.")
             connection.execute(_SETTINGS, [f"{STATEMENT_TIMEOUT_MS}ms", f"{LOCK_TIMEOUT_MS}ms"])
-            yield connection
+        yield connection
+
+
+@contextmanager
+def all_or_nothing(connection: Session, *, secret: str | None) -> Iterator[None]:
+    """A transaction: what is refused in it, or at its end, was taken back and is `untouched`.
+
+    Raises: PermanentError, TransientError.
+    """
+    with untouched(), _translated(secret=secret), connection.transaction():
+        yield
+
+
+@contextmanager
+def _translated(*, secret: str | None) -> Iterator[None]:
+    try:
+        yield
     except psycopg.Error as error:
-        raise statement_error(error, secret=dsn) from None
+        raise statement_error(error, secret=secret) from None
 
 
 def _connect_error(

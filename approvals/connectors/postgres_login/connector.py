@@ -40,6 +40,7 @@ from psycopg.conninfo import make_conninfo
 from approvals.connectors.postgres import catalog
 from approvals.connectors.postgres.session import (
     Session,
+    all_or_nothing,
     milliseconds_since,
     parameters,
     session,
@@ -58,6 +59,7 @@ from approvals.connectors.protocol import (
     Receipt,
     Settings,
     Step,
+    untouched,
 )
 
 PASSWORD_BYTES = 24  # of entropy
@@ -84,13 +86,14 @@ class PostgresLogin(Connector):
         Raises: PermanentError also when a login of that name is somebody else's, or no end is
         given.
         """
-        target = Target.read(spec)
-        if spec.ends_at is None or spec.ends_at.tzinfo is None:
-            raise PermanentError("A login is minted for a time: the grant must have an end.")
+        with untouched():
+            target = Target.read(spec)
+            if spec.ends_at is None or spec.ends_at.tzinfo is None:
+                raise PermanentError("A login is minted for a time: the grant must have an end.")
         password = random.token_urlsafe(PASSWORD_BYTES)
         mark = logins.Mark(subject=target.subject, role=target.role, request=spec.request_id)
         with session(dsn=spec.secret, database=target.database) as connection:
-            with connection.transaction():
+            with all_or_nothing(connection, secret=spec.secret):
                 catalog.lock_pair(connection, role=target.role, login=target.subject)
                 role = _grantable(connection, target)
                 before = catalog.find_role(connection, name=target.name)

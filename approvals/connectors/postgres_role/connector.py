@@ -31,6 +31,7 @@ from psycopg.conninfo import make_conninfo
 from approvals.connectors.postgres import catalog
 from approvals.connectors.postgres.session import (
     Session,
+    all_or_nothing,
     milliseconds_since,
     parameters,
     session,
@@ -48,6 +49,7 @@ from approvals.connectors.protocol import (
     Receipt,
     Settings,
     Step,
+    untouched,
 )
 
 log = structlog.get_logger(__name__)
@@ -80,9 +82,10 @@ class PostgresRole(Connector):
         `pre_existing` in the receipt: it was one when we came, by somebody else or by an earlier
         attempt of this grant whose answer was lost (`granted_by` names the grantor).
         """
-        target = Target.read(spec)
+        with untouched():
+            target = Target.read(spec)
         with session(dsn=spec.secret, database=target.database) as connection:
-            with connection.transaction():
+            with all_or_nothing(connection, secret=spec.secret):
                 catalog.lock_pair(connection, role=target.role, login=target.login)
                 role, login = _existing(connection, target)
                 before = catalog.memberships(connection, role=role, login=login)

@@ -17,7 +17,13 @@ from typing import Any
 import requests
 import urllib3
 
-from approvals.connectors.protocol import ConnectorError, NotYet, PermanentError, TransientError
+from approvals.connectors.protocol import (
+    ConnectorError,
+    NotYet,
+    PermanentError,
+    TransientError,
+    untouched,
+)
 from approvals.connectors.scim_group.wire import Deadline, browser
 from approvals.connectors.secrets import redact
 
@@ -53,6 +59,10 @@ class Answer:
         return str(self.data.get("scimType") or "")
 
 
+class Refused(PermanentError):
+    """The provider has answered this very question with a refusal: it changed nothing."""
+
+
 class Client:
     """Questions to one provider, one after the other."""
 
@@ -63,6 +73,8 @@ class Client:
         self._session = session
         self._deadline = deadline
         self._token = token
+        self._unsure = False
+        """A change was asked for once more, and may have been made at the first time."""
 
     def get(
         self,
@@ -97,7 +109,8 @@ class Client:
             404: "Correct the url, or what the settings name.",
             _NOT_IMPLEMENTED: "This provider can't do what membership needs.",
         }
-        return PermanentError(f"{head} {advice.get(answer.status, 'Correct the settings.')}")
+        kind = PermanentError if self._unsure else Refused
+        return kind(f"{head} {advice.get(answer.status, 'Correct the settings.')}")
 
     def _ask(
         self,
@@ -130,6 +143,7 @@ class Client:
                     if not answer.ok and status not in understood:
                         raise self.judged(answer, doing=f"{method} {path}")
                     return answer
+            self._unsure |= method == "PATCH"
             time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
@@ -214,6 +228,17 @@ def conversation(
 
     Raises: PermanentError, TransientError.
     """
+    with untouched():
+        given = _checked(token)
+    with Deadline(seconds) as deadline:
+        with untouched():
+            session = browser(token=given, ca=ca, deadline=deadline)
+        with session:
+            yield Client(base=base, session=session, deadline=deadline, token=given)
+
+
+def _checked(token: str | None) -> str:
+    """Return a token that can be sent. Raises: PermanentError."""
     if not token:
         raise PermanentError(
             "The resource has no secret reference: set one (env:NAME or file:/path) that holds "
@@ -223,11 +248,7 @@ def conversation(
         raise PermanentError(
             "The resource's secret is no bearer token: it must be one word of visible characters."
         )
-    with (
-        Deadline(seconds) as deadline,
-        browser(token=token, ca=ca, deadline=deadline) as session,
-    ):
-        yield Client(base=base, session=session, deadline=deadline, token=token)
+    return token
 
 
 def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -33,6 +33,7 @@ from approvals.connectors.protocol import (
     Receipt,
     Settings,
     Step,
+    untouched,
 )
 from approvals.connectors.scim_group import settings
 from approvals.connectors.scim_group.client import (
@@ -40,6 +41,7 @@ from approvals.connectors.scim_group.client import (
     OBSERVE_SECONDS,
     Answer,
     Client,
+    Refused,
     conversation,
 )
 from approvals.connectors.scim_group.settings import (
@@ -86,28 +88,15 @@ class ScimGroup(Connector):
         `pre_existing` in the receipt: they were one when we came, by somebody else or by an earlier
         attempt of this grant whose answer was lost. It ends with this grant all the same.
         """
-        provider, path, user_name = _checked(spec)
+        with untouched():
+            provider, path, user_name = _checked(spec)
         with _conversation(provider, spec.secret) as client:
-            user = _user(client, user_name)
-            if user is None:
-                raise PermanentError(
-                    f"The SCIM provider has no user {user_name!r}: create the user there first; "
-                    "this connector grants groups to users who exist."
-                )
-            if user.get("active") is False:
-                raise PermanentError(
-                    f"The user {user_name!r} is deactivated at the SCIM provider: activate the "
-                    "user there first."
-                )
-            group = client.get(path, understood=(404,))
-            if not group.ok:
-                raise PermanentError(
-                    "The SCIM provider has no group of that id: create it, or correct the "
-                    "entitlement's settings."
-                )
+            with untouched():
+                user, group = _grantable(client, path, user_name)
             pre_existing = user["id"] in _member_ids(group)
             if not pre_existing:
-                _add(client, path, user["id"])
+                with untouched(Refused):
+                    _add(client, path, user["id"])
                 listed = _member_ids(client.get(path))
                 # Nobody listed says nothing: some providers never show members.
                 if listed and user["id"] not in listed:
@@ -238,6 +227,28 @@ def _conversation(
     provider: Provider, secret: str | None, *, seconds: float = CALL_SECONDS
 ) -> AbstractContextManager[Client]:
     return conversation(base=provider.base, token=secret, ca=provider.ca, seconds=seconds)
+
+
+def _grantable(client: Client, path: str, user_name: str) -> tuple[dict[str, Any], Answer]:
+    """The user and the group, if they are there. Raises: PermanentError, TransientError."""
+    user = _user(client, user_name)
+    if user is None:
+        raise PermanentError(
+            f"The SCIM provider has no user {user_name!r}: create the user there first; this "
+            "connector grants groups to users who exist."
+        )
+    if user.get("active") is False:
+        raise PermanentError(
+            f"The user {user_name!r} is deactivated at the SCIM provider: activate the user there "
+            "first."
+        )
+    group = client.get(path, understood=(404,))
+    if not group.ok:
+        raise PermanentError(
+            "The SCIM provider has no group of that id: create it, or correct the entitlement's "
+            "settings."
+        )
+    return user, group
 
 
 def _facts(spec: GrantSpec, user_name: str) -> dict[str, Any]:

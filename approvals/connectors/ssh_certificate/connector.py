@@ -29,6 +29,7 @@ from approvals.connectors.protocol import (
     Receipt,
     Settings,
     Step,
+    untouched,
 )
 from approvals.connectors.ssh_certificate import files, settings
 from approvals.connectors.ssh_certificate.signing import Authority, SubjectKey
@@ -104,6 +105,10 @@ class SshCertificate(Connector):
 
         Raises: PermanentError also when the subject has no SSH key.
         """
+        with untouched():  # a certificate is out with the receipt alone
+            return self._signed(spec)
+
+    def _signed(self, spec: GrantSpec) -> Receipt:
         target = _Target.read(spec)
         if not spec.subject_keys:
             raise PermanentError(

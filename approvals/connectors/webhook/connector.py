@@ -27,6 +27,7 @@ from approvals.connectors.protocol import (
     Receipt,
     Settings,
     Step,
+    untouched,
 )
 from approvals.connectors.webhook import message, settings
 from approvals.connectors.webhook.conversation import Confirmed, Conversation
@@ -133,22 +134,19 @@ class Webhook(Connector):
 
 
 def _ask(spec: GrantSpec, *, action: str) -> Receipt:
-    errors = settings.errors(resource=spec.resource_settings, entitlement=spec.entitlement_settings)
-    if not settings.is_text(spec.subject_login, longest=LONGEST_LOGIN_CHARACTERS):
-        errors.append("The subject's login must be a text without control characters.")
-    if errors:
-        raise PermanentError(" ".join(errors))
-    role = spec.entitlement_settings["role"]
     act, ends = spec.act, _ends(spec) if action == "grant" else {}
-    key = message.idempotency_key(
-        request_id=spec.request_id,
-        action=action,
-        act=act.key if act else "",
-        end=spec.ends_at if ends.get("ends_at") else None,
-    )
-    conversation = Conversation(
-        resource=spec.resource_settings, secret=spec.secret, now=spec.moment()
-    )
+    with untouched():
+        _check(spec)
+        key = message.idempotency_key(
+            request_id=spec.request_id,
+            action=action,
+            act=act.key if act else "",
+            end=spec.ends_at if ends.get("ends_at") else None,
+        )
+        conversation = Conversation(
+            resource=spec.resource_settings, secret=spec.secret, now=spec.moment()
+        )
+    role = spec.entitlement_settings["role"]
     answer = conversation.ask(
         event=f"access.{action}",
         key=key,
@@ -170,6 +168,15 @@ def _ask(spec: GrantSpec, *, action: str) -> Receipt:
         **_said(answer, conversation),
     }
     return Receipt(detail=detail, sessions_closed=_sessions_closed(answer))
+
+
+def _check(spec: GrantSpec) -> None:
+    """Raises: PermanentError."""
+    errors = settings.errors(resource=spec.resource_settings, entitlement=spec.entitlement_settings)
+    if not settings.is_text(spec.subject_login, longest=LONGEST_LOGIN_CHARACTERS):
+        errors.append("The subject's login must be a text without control characters.")
+    if errors:
+        raise PermanentError(" ".join(errors))
 
 
 def _ends(spec: GrantSpec) -> dict[str, Any]:

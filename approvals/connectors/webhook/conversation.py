@@ -17,17 +17,25 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from standardwebhooks import Webhook as Signer
 
-from approvals.connectors.protocol import NotYet, PermanentError, Settings, TransientError
+from approvals.connectors.protocol import (
+    NotYet,
+    PermanentError,
+    Settings,
+    TransientError,
+    untouched,
+)
 from approvals.connectors.secrets import redact
 from approvals.connectors.webhook import message
 from approvals.connectors.webhook.address import addresses
-from approvals.connectors.webhook.exchange import Answer, Place, exchange
+from approvals.connectors.webhook.exchange import Answer, Place, Refused, exchange
 from approvals.connectors.webhook.settings import Endpoint, is_plain_url
 
 WITHIN_SECONDS = 7.0
 RESOLVE_WITHIN_SECONDS = 2.0
 LONGEST_SAID_CHARACTERS = 300
 
+# It says that the order is to be given elsewhere; after 302 and 303 it may have been carried out.
+_MOVED_STATUS = (301, 307, 308)
 # The same request may succeed later. All other 4xx: somebody must change something first.
 _PASSING_STATUS = (408, 429)
 # Somebody is at the same thing, or it is too early for it: the receiver itself works.
@@ -79,13 +87,15 @@ class Conversation:
 
         The signature is of this moment; the event itself is of `asked_at`, if that is given.
 
-        Raises: PermanentError, TransientError, NotYet.
+        Raises: PermanentError, TransientError, NotYet. A refusal of the order itself is
+        `untouched`; what goes wrong once it was taken is not.
         """
         sent_at = self._now()
-        body = message.body_of(event=event, asked_at=asked_at or sent_at, data=data)
-        answer = self._send("POST", self._endpoint.target, key=key, body=body, sent_at=sent_at)
-        if answer.status != 202:
-            return Confirmed(said=self._confirmed(answer), polls=0)
+        with untouched(Refused):
+            body = message.body_of(event=event, asked_at=asked_at or sent_at, data=data)
+            answer = self._send("POST", self._endpoint.target, key=key, body=body, sent_at=sent_at)
+            if answer.status != 202:
+                return Confirmed(said=self._confirmed(answer), polls=0)
         return self._poll(self._where_to_ask(answer), key=key)
 
     def redacted(self, said: object) -> str:
@@ -192,14 +202,15 @@ class Conversation:
         if 200 <= status < 300:
             return _object(answer.body)
         if 300 <= status < 400:
-            raise PermanentError(
+            kind = Refused if status in _MOVED_STATUS else PermanentError
+            raise kind(
                 f"{origin} redirects ({status}), which is not followed: set the resource's URL to "
                 "where the receiver is."
             )
         said = _object(answer.body).get("message")
         why = f" {self.redacted(said)}" if isinstance(said, str) and said.strip() else ""
         if status in (401, 403):
-            raise PermanentError(
+            raise Refused(
                 f"{origin} does not accept our signature ({status}).{why} Give both sides the same "
                 "whsec_ key, and set their clocks."
             )
@@ -209,7 +220,7 @@ class Conversation:
             )
         if status in _WAITING_STATUS:
             raise NotYet(f"{origin} could not do it now ({status}).{why} It is tried again.")
-        raise PermanentError(f"{origin} refused ({status}).{why or ' Ask who runs the receiver.'}")
+        raise Refused(f"{origin} refused ({status}).{why or ' Ask who runs the receiver.'}")
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -55,6 +55,10 @@ class Answer:
     body: bytes
 
 
+class Refused(PermanentError):
+    """Of this very request nothing was carried out: it was not sent, or the answer says so."""
+
+
 def exchange(
     *,
     place: Place,
@@ -129,7 +133,7 @@ def _connected(place: Place, deadline: float) -> HTTPSConnection:
             connection.connect()
         except ssl.SSLCertVerificationError as error:
             connection.close()
-            raise PermanentError(
+            raise Refused(
                 f"The certificate of {place.origin} does not hold ({error.verify_message}): renew "
                 'it, or put its authority into the resource\'s "ca".'
             ) from None
