@@ -121,6 +121,19 @@ def newest_taken(log: Log, *, kind: str, holder: str) -> Holding | None:
     return _counted(_of(log, kind, holder).filter(state__in=Holding.TOOK), judge(log))
 
 
+def largest_timestamped(log: Log, authority: str, *, most: int) -> Holding | None:
+    """Return the token of the largest checkpoint, of `most` leaves at most, that an authority gave.
+
+    However many rows that don't count stand before it.
+    """
+    says = judge(log)
+    rows = Holding.objects.filter(
+        log=log, kind=Holding.Kind.TIMESTAMP, holder=authority, size__lte=most,
+        state__in=Holding.TOOK,
+    ).order_by("-size", "-id")  # fmt: skip
+    return next((row for row in rows.iterator() if says.counts(row)), None)
+
+
 def judge(log: Log) -> evidence.Judge:
     """Return who says which rows of this log count, by today's policy and certificates."""
     try:

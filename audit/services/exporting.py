@@ -21,9 +21,9 @@ from audit.domain import tiles, verifier
 from audit.domain.lines import Malformed
 from audit.domain.policy import Policy
 from audit.domain.tiles import WIDTH, Tile
-from audit.models import Checkpoint, Holding, Log
+from audit.models import Checkpoint, Log
+from audit.selectors import holders, payloads, policies, proofs
 from audit.selectors import log as reads
-from audit.selectors import payloads, policies, proofs
 
 CHUNK = 16 * WIDTH
 PATIENCE_SECONDS = 10.0
@@ -302,13 +302,16 @@ def _write_later_erasures(folder: Path, log: Log) -> None:
 
 
 def _write_timestamps(folder: Path, log: Log, size: int) -> None:
-    """Write each authority's newest token, and the checkpoint's note that it is a timestamp of."""
-    took = Holding.objects.filter(
-        log=log, size__lte=size, kind=Holding.Kind.TIMESTAMP, state__in=Holding.TOOK
-    )
-    for token in took.order_by("holder", "-size", "-id").distinct("holder"):
+    """Write each authority's newest token, and the checkpoint's note that it is a timestamp of.
+
+    Rows can be made up: only what the authority signed is written, whatever else bears its name.
+    """
+    for authority in holders.authorities():
+        token = holders.largest_timestamped(log, authority, most=size)
+        if token is None:
+            continue
         note = Checkpoint.objects.get(log=log, size=token.size)
-        name = "".join(each if each.isalnum() or each in "-." else "-" for each in token.holder)
+        name = "".join(each if each.isalnum() or each in "-." else "-" for each in authority)
         _write(folder / "timestamps" / f"{name}-{token.size}.tst", bytes(token.evidence))
         _write(folder / "timestamps" / f"{name}-{token.size}.note", bytes(note.note))
 

@@ -565,6 +565,24 @@ def test_a_row_that_somebody_made_up_silences_no_authority(made: Log, tsa: outsi
     assert only("timestamp").size == real.size
 
 
+def test_rows_that_somebody_made_up_stop_no_export_and_take_no_tokens_place(
+    made: Log, tsa: outside._Server, authority: Authority, world: World, signer: LogSigner,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    [real] = timestamping.hold(now=clock.now())
+    grow(world, signer)
+    for holder, size in (("x", 0), (real.holder, 0), (real.holder, newest(made).size)):
+        forge(made, kind="timestamp", holder=holder, size=size, evidence=b"\x00")
+    forge(made, kind="timestamp", holder=real.holder, size=newest(made).size,
+          evidence=bytes(real.evidence))  # fmt: skip
+    exporting.export(tmp_path / "export", log=made)
+    assert (tmp_path / "export" / "checkpoint").exists()
+    [token] = (tmp_path / "export" / "timestamps").glob("*.tst")
+    note = token.with_suffix(".note").read_bytes()
+    assert token.name.endswith(f"-{real.size}.tst")
+    assert authority.verifies(token=token.read_bytes(), data=note)
+
+
 def test_a_row_that_somebody_made_up_stops_no_mail(made: Log, settings: Any) -> None:
     now = clock.now()
     forge(made, kind="mail", holder="dora", size=10**12)
