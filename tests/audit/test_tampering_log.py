@@ -15,7 +15,7 @@ from audit.domain import checkpoint
 from audit.domain import note as notes
 from audit.domain.note import LogSigner
 from audit.models import Checkpoint, Leaf, Log, Verification
-from audit.selectors import clock, verifications
+from audit.selectors import clock, payloads, verifications
 from audit.services import sealing
 from jitportal.embedded import roles
 from tests.audit.sealer import new_signer, seal, sealer
@@ -265,6 +265,37 @@ def test_a_checkpoint_of_a_log_that_is_not_here_is_named(
     )
     report = look(checkpoints=[path], vkeys=[other.key.vkey])
     assert any("is of a log that isn't here" in each.what for each in report.problems)
+
+
+def test_an_older_log_that_was_removed_as_a_whole_is_missed_by_the_one_that_succeeds_it(
+    world: World, signer: LogSigner
+) -> None:
+    """Nothing of it is left: no leaf, no entry, no row that had one."""
+    seal(signer)
+    seal(new_signer("jit.example.com/ledger-2"))
+    assert look().ok
+    old = Log.objects.get(origin=signer.name).pk
+    models = payloads.record_models()
+    with superuser() as raw:
+        raw.execute("DELETE FROM audit_node WHERE log_id = %s", [old])
+        raw.execute("DELETE FROM audit_checkpoint WHERE log_id = %s", [old])
+        raw.execute("DELETE FROM audit_verification")
+        gone = [row[0] for row in raw.execute(
+            "DELETE FROM audit_leaf WHERE log_id = %s RETURNING entry_id", [old]).fetchall()]  # fmt: skip
+        raw.execute("DELETE FROM audit_log WHERE id = %s", [old])
+        raw.execute("DELETE FROM audit_salt WHERE entry_id = ANY(%s)", [gone])
+        rows = raw.execute(
+            "DELETE FROM audit_entry WHERE id = ANY(%s) RETURNING model, record_id", [gone]
+        ).fetchall()
+        for name in {model for model, _ in rows if model in models}:
+            meta = models[name]._meta
+            raw.execute(
+                f'DELETE FROM {meta.db_table} WHERE "{meta.pk.column}" = ANY(%s)',
+                [[key for model, key in rows if model == name]],
+            )
+    found = first()
+    assert (found.kind, found.leaf) == ("log", 0)
+    assert found.what == "the log succeeds an earlier one, which is gone with all its entries"
 
 
 def test_a_held_checkpoint_that_the_logs_key_did_not_sign_is_refused(

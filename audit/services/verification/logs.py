@@ -73,8 +73,8 @@ class Look:
         while tree is not None:
             ends.append(self._finish(tree))
             tree = next(trees, None)
-        for (held, _), end in zip(self.logs[1:], ends, strict=False):
-            self._succeeds(held, end)
+        for order, end in enumerate([None, *ends[:-1]]):
+            self._succeeds(order, end)
         snapshot.set_local(snapshot.BY_TABLE)
 
     def _runs(self) -> Iterator[Run]:
@@ -127,9 +127,9 @@ class Look:
     def _add(self, kind: str, what: str, tree: Growing) -> None:
         self.report.findings.add(Problem(kind=kind, what=what, order=tree.order, leaf=tree.size))
 
-    def _succeeds(self, held: Log, end: bytes) -> None:
-        """Check that a log begins by committing to the end of the one before."""
-        order = next(n for n, (each, _) in enumerate(self.logs) if each.pk == held.pk)
+    def _succeeds(self, order: int, end: bytes | None) -> None:
+        """Check that a log begins by committing to the end of the one before; None: it is first."""
+        held, _ = self.logs[order]
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT e.data FROM audit_leaf l JOIN audit_entry e ON e.id = l.entry_id"
@@ -143,9 +143,14 @@ class Look:
             form = forms.read(bytes(row[0]))
         except Malformed:
             return
-        said = form.fields.get("checkpoint") if form.type == entries.SUCCESSION else None
-        if said != sha256(end).hexdigest():
+        succeeds = form.type == entries.SUCCESSION
+        said = form.fields.get("checkpoint") if succeeds else None
+        words = ""
+        if end is None and succeeds:
+            words = "the log succeeds an earlier one, which is gone with all its entries"
+        elif end is not None and said != sha256(end).hexdigest():
             words = "the log doesn't begin by committing to the end of the log before it"
+        if words:
             self.report.findings.add(Problem(kind="log", what=words, order=order, leaf=0))
 
 
