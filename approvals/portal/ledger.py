@@ -37,7 +37,7 @@ def overview(*, now: datetime) -> dict[str, Any]:
         "holders": held,
         "held_outside": [it for it in held if it.state == holders.State.ALIVE],
         "verified": verified,
-        "first_problem": verified.problems[0]["sentence"] if verified and verified.problems else "",
+        "first_problem": next(iter(verified.sentences), "") if verified else "",
     }
 
 

@@ -47,5 +47,15 @@ class Verification(AppendOnly):
             )
         ]
 
+    @property
+    def sentences(self) -> list[str]:
+        """Return what is kept of its problems, for people; rows can be made up, and hold anything.
+
+        What has no sentence is left out.
+        """
+        kept = self.problems if isinstance(self.problems, list) else []
+        said = [each.get("sentence") for each in kept if isinstance(each, dict)]
+        return [each for each in said if isinstance(each, str) and each]
+
     def __str__(self) -> str:
         return f"{self.outcome} {self.size}"

@@ -3,6 +3,7 @@
 Telling people is not this room's: who calls `changes` does, in the same transaction.
 """
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import structlog
@@ -28,12 +29,13 @@ _OVER = {
 def changes(*, now: datetime) -> list[Alarm]:
     """Write down and return the alarms that begin or end now; one of a kind at a time.
 
-    However often and wherever it runs, an episode begins once and ends once.
+    However often and wherever it runs, an episode begins once and ends once. A kind that can't be
+    judged stays as it is, and keeps no other from being told.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
     found: list[Alarm] = []
-    for kind, trouble in _trouble(now).items():
+    for kind, trouble in _trouble(now):
         last = newest(kind)
         if bool(trouble) is (last is not None and last.raised):
             continue
@@ -61,26 +63,45 @@ def raised_before(alarm: Alarm) -> Alarm | None:
     return before.order_by("-id").first()
 
 
-def _trouble(now: datetime) -> dict[Alarm.Kind, str]:
-    stale = staleness.stale(now)
+def _trouble(now: datetime) -> Iterator[tuple[Alarm.Kind, str]]:
+    """Yield what is wrong of each kind, "" for nothing."""
+    for kind, judge in _JUDGES.items():
+        try:
+            with transaction.atomic():
+                trouble = judge(now)
+        except Exception:
+            log.exception("ledger.unjudged", kind=kind)
+        else:
+            yield kind, trouble
+
+
+def _stale(now: datetime) -> str:
+    found = staleness.stale(now)
+    return found.text if found else ""
+
+
+def _fork(now: datetime) -> str:
     forks = [it for it in holders.alive(now) if it.state == State.FORK]
-    return {
-        Alarm.Kind.STALE: stale.text if stale else "",
-        Alarm.Kind.FORK: " ".join(f"{it.name}: {it.error}." for it in forks),
-        Alarm.Kind.DAMAGE: _damage(),
-    }
+    return " ".join(f"{it.name}: {it.error}." for it in forks)
 
 
-def _damage() -> str:
+def _damage(now: datetime) -> str:
     """Return what the last verification of the database found wrong; "" for nothing."""
     last = verifications.newest()
     if last is None or last.outcome == Verification.Outcome.VERIFIED:
         return ""
-    more = last.problem_count - len(last.problems[:SHOWN])
-    lines = [each["sentence"] for each in last.problems[:SHOWN]]
+    lines = last.sentences[:SHOWN]
+    if not lines:
+        return "The last verification found problems, and doesn't say which."
+    more = last.problem_count - len(lines)
     return "\n".join(lines + ([f"And {more} more."] if more > 0 else []))
 
 
+_JUDGES: dict[Alarm.Kind, Callable[[datetime], str]] = {
+    Alarm.Kind.STALE: _stale,
+    Alarm.Kind.FORK: _fork,
+    Alarm.Kind.DAMAGE: _damage,
+}
 _EVENTS = {
     (Alarm.Kind.STALE, True): "ledger.stale",
     (Alarm.Kind.STALE, False): "ledger.fresh",

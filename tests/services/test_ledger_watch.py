@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from approvals import handlers, tasks
 from approvals.models import Notice, OutboxItem
+from approvals.portal import ledger
 from approvals.selectors import clock
 from approvals.selectors.processes import QUEUES
 from approvals.services import ledger_watch
@@ -24,7 +25,7 @@ from audit.domain.note import LogSigner
 from audit.models import Alarm, Checkpoint, Holding, Log, Verification
 from audit.selectors import log as reads
 from audit.selectors import staleness, state
-from audit.services import holding, sealing
+from audit.services import holding, sealing, watching
 from jitportal import schedule
 from tests.audit import outside
 from tests.audit.sealer import new_signer, seal, sealer
@@ -187,6 +188,44 @@ def test_what_verification_finds_alarms_operators_and_compliance(
         ledger_watch.watch(now=clock.now())
         handlers.work("notices", now=clock.now())
     assert told(to="dora") == ["ledger_damage", "ledger_damage_over"]
+
+
+@pytest.mark.parametrize(
+    "problems", ["[{}]", "[]", "null", "7", '[7, null, {"sentence": 7}, {"sentence": ""}]']
+)
+def test_a_run_that_somebody_made_up_silences_no_alarm(
+    made: Log, world: World, settings: Any, problems: str
+) -> None:
+    """It says that there are problems, so it alarms; what it says of them can be anything."""
+    verified("leaf 7: changed")
+    assert [it.kind for it in ledger_watch.watch(now=clock.now())] == ["damage"]
+    world.ask()
+    with as_role("jitportal_app") as raw:
+        raw.execute(
+            "INSERT INTO audit_verification (started_at, finished_at, by, log, size, root, note,"
+            " outcome, problem_count, problems, entries) VALUES (now(), now(), 'x', 'x', 1, '', '',"
+            " 'problems', 0, %s, 1)",
+            [problems],
+        )
+    assert [it.kind for it in ledger_watch.watch(now=later(settings))] == ["stale"]
+    assert ledger.overview(now=clock.now())["first_problem"] == ""
+
+
+def test_a_kind_that_can_not_be_judged_keeps_no_other_from_being_told(
+    made: Log, world: World, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: datetime) -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 / 0")
+        return ""
+
+    monkeypatch.setitem(watching._JUDGES, Alarm.Kind.FORK, broken)
+    world.ask()
+    verified("leaf 7: changed")
+    with capture_logs() as logs:
+        assert [it.kind for it in ledger_watch.watch(now=later(settings))] == ["stale", "damage"]
+    [told] = [it for it in logs if it["event"] == "ledger.unjudged"]
+    assert (told["kind"], told["log_level"]) == ("fork", "error")
 
 
 def test_the_next_episode_alarms_again(
