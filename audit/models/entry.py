@@ -44,7 +44,8 @@ class Entry(models.Model):
 class Salt(models.Model):
     """The 32-byte salts of an entry's commitments, in the order of their fields' names.
 
-    An erased field's salt is 32 zero bytes: nothing can show its value any more.
+    An erased field's salt is 32 zero bytes: nothing can show its value any more. The database takes
+    them from the transaction that writes their entry.
     """
 
     append_only: ClassVar = True

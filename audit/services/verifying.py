@@ -140,7 +140,7 @@ def _look(
     )
     looked.run()
     _wait(report, waits)
-    for problem in records.without_entries():
+    for problem in (*records.without_entries(), *records.salts_without_entries()):
         report.findings.add(problem)
     for check in _checks:
         for words in _wrong(check, now=now):

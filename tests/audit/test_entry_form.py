@@ -20,7 +20,7 @@ from audit.services import sealing
 from jitportal.embedded import roles
 from tests.audit.exports import export
 from tests.audit.sealer import lead, new_signer, seal, sealer
-from tests.audit.tampering import look, superuser
+from tests.audit.tampering import look, superuser, tamper
 from tests.conftest import as_role
 from tests.world import World
 
@@ -55,6 +55,27 @@ REFUSED = {
     "too long": long_entry(),
     "an erasure that looks like none": made().replace(b'"type":"rev",', b'"type":"erase" ,'),
 }
+
+
+def test_salts_of_entries_that_are_yet_to_come_are_refused_and_in_nobodys_way(
+    world: World,
+) -> None:
+    salts = (
+        "INSERT INTO audit_salt SELECT g, '' FROM"
+        " (SELECT max(id) FROM audit_entry) e(m), generate_series(m + 1, m + 100) g"
+    )
+    with as_role(roles.APP) as raw, pytest.raises(psycopg.errors.RestrictViolation):
+        raw.execute(salts)
+    tamper("DELETE FROM audit_salt WHERE entry_id = (SELECT min(id) FROM audit_entry)")
+    with as_role(roles.APP) as raw, pytest.raises(psycopg.errors.RestrictViolation):
+        raw.execute("INSERT INTO audit_salt SELECT min(id), '' FROM audit_entry")
+    world.ask()
+
+
+def test_salts_without_an_entry_are_named(world: World, signer: LogSigner) -> None:
+    seal(signer)
+    tamper("INSERT INTO audit_salt VALUES (900000000, ''), (900000001, '')")
+    assert look().first_bad == "2 salts are of no entry, the first of one with the id 900000000"
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)

@@ -1,4 +1,4 @@
-"""What is found by looking at whole tables: rows without entries, entries without leaves."""
+"""What is found by looking at whole tables: rows, salts without entries; entries without leaves."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ _WITHOUT_ENTRY = (
     " WHERE NOT EXISTS (SELECT FROM audit_entry e"
     ' WHERE e.model = %s AND e.record_id = r."{key}")'
 )
+_SALTS_WITHOUT_ENTRY = """
+SELECT count(*), min(entry_id) FROM audit_salt s
+WHERE NOT EXISTS (SELECT FROM audit_entry e WHERE e.id = s.entry_id)
+"""
 _UNSEALED = """
 SELECT count(*), min(id), min(recorded_at),
        count(*) FILTER (WHERE recorded_at < %s)
@@ -85,6 +89,16 @@ def without_entries() -> Iterator[Problem]:
             )
         if count > len(rows):
             yield Problem(kind="row", what=f"{count} rows of {kind.table} have no entry in the log")
+
+
+def salts_without_entries() -> Iterator[Problem]:
+    """Yield a problem where salts are of entries that aren't there, or not yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SALTS_WITHOUT_ENTRY)
+        count, first = cursor.fetchone()
+    if count:
+        words = f"{count} salts are of no entry, the first of one with the id {first}"
+        yield Problem(kind="entry", what=words)
 
 
 def erasures() -> dict[tuple[str, str], dict[str, int]]:
