@@ -10,6 +10,8 @@ from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 from django.db import DatabaseError, connection
 
+from audit.models.guards import APP, SEALER
+
 
 @register(Tags.database)
 def connects_without_power(
@@ -35,6 +37,40 @@ def connects_without_power(
             f"The process connects to the database as {row[0]}, which owns the records.",
             hint="Run migrate as the owner, but web and workers as jitportal_app.",
             id="approvals.W001",
+        )
+    ]
+
+
+@register(Tags.database)
+def nobody_makes_temporary_tables(
+    *, databases: Sequence[str] | None = None, **_: Any
+) -> list[CheckMessage]:
+    """Warn where a role of the portal may make temporary tables, which could stand in for others.
+
+    A database gives that right to everybody until it is taken away, and a dump does not carry it.
+    """
+    if not databases:
+        return []
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT rolname, current_database() FROM pg_roles WHERE rolname = ANY (%s)"
+                " AND has_database_privilege(rolname, current_database(), 'TEMPORARY')"
+                " ORDER BY rolname",
+                [[APP, SEALER]],
+            )
+            found = cursor.fetchall()
+    except DatabaseError:
+        return []
+    if not found:
+        return []
+    return [
+        checks.Warning(
+            f"{' and '.join(name for name, _ in found)} may make temporary tables in "
+            f"{found[0][1]}.",
+            hint="As a superuser, run jitportal/embedded/database.sql in it: it takes from PUBLIC "
+            "what PostgreSQL gives everybody in a new database.",
+            id="approvals.W002",
         )
     ]
 

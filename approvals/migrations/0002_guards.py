@@ -24,7 +24,7 @@ HISTORIES = (
 
 POINTER = """
 CREATE FUNCTION approvals_point() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE was approvals_currentrequest%ROWTYPE;
 BEGIN
   IF NEW.revision = 1 THEN

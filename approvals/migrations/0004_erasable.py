@@ -16,7 +16,7 @@ PERSON = """
 -- history that it writes. Only where this very transaction erases the person in the log. `words`
 -- are what they were called: lines of the admin's log that hold one are blanked.
 CREATE FUNCTION approvals_erase_person(person bigint, words text[]) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   was approvals_user%ROWTYPE;
   columns text;

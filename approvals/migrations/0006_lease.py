@@ -17,7 +17,7 @@ LEASE = """CASE WHEN {row}target ? 'lease' THEN {row}target ->> 'lease'
 
 POINTER = f"""
 CREATE OR REPLACE FUNCTION approvals_point() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE was approvals_currentrequest%ROWTYPE;
 BEGIN
   IF NEW.revision = 1 THEN

@@ -6,7 +6,7 @@ from django.db import migrations
 
 SEEN = """
 CREATE FUNCTION approvals_erase_seen(person bigint, words text[]) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   IF cardinality(audit_erased_now('user', person::text, '')) = 0 THEN
     RAISE EXCEPTION 'person % is not being erased', person USING ERRCODE = 'insufficient_privilege';

@@ -20,7 +20,7 @@ CREATE FUNCTION approvals_review_hold(campaign uuid) RETURNS void LANGUAGE sql A
 $$;
 
 CREATE FUNCTION approvals_review_decided() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, public AS $$
+SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE it approvals_reviewitem%ROWTYPE;
 BEGIN
   PERFORM approvals_review_hold(NEW.campaign_id);
@@ -45,7 +45,7 @@ CREATE TRIGGER approvals_reviewdecision_rules BEFORE INSERT ON approvals_reviewd
 ALTER TABLE approvals_reviewdecision ENABLE ALWAYS TRIGGER approvals_reviewdecision_rules;
 
 CREATE FUNCTION approvals_review_closed() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, public AS $$
+SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE was approvals_reviewcampaign%ROWTYPE;
 BEGIN
   IF NEW.revision = 1 THEN

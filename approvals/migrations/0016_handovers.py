@@ -15,7 +15,7 @@ from audit.models.guards import append_only
 
 RULES = """
 CREATE FUNCTION approvals_handover_rules() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, public AS $$
+SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE about approvals_accessrequest%ROWTYPE;
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended(NEW.request_id::text, 1));

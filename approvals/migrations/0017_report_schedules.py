@@ -17,7 +17,7 @@ from audit.models.guards import append_only
 
 RULES = """
 CREATE FUNCTION approvals_reportrun_follows() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, public AS $$
+SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE was approvals_reportrun%ROWTYPE;
 BEGIN
   IF NEW.revision = 1 THEN
@@ -51,7 +51,7 @@ DROP FUNCTION approvals_reportrun_follows();
 # Schedules are gone by then, or hinder the erasure: see services.erasure and selectors.personal.
 ERASE = """
 CREATE FUNCTION approvals_erase_reports(person bigint, words text[]) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   IF cardinality(audit_erased_now('user', person::text, '')) = 0 THEN
     RAISE EXCEPTION 'person % is not being erased', person USING ERRCODE = 'insufficient_privilege';

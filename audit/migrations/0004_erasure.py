@@ -14,7 +14,7 @@ from audit.models.guards import append_only
 
 FOLLOW = """
 CREATE FUNCTION audit_follow_erasure() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, public AS $$
+SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE before audit_erasure%ROWTYPE;
 BEGIN
   IF NEW.revision = 1 AND NEW.event = 'asked' THEN

@@ -23,14 +23,14 @@ ALTER TABLE audit_entry ADD CONSTRAINT entry_size CHECK (octet_length(data) <= 6
 DROP_SIZE = "ALTER TABLE audit_entry DROP CONSTRAINT entry_size;"
 
 # Every record that is ever written goes through here: one regular expression over a hundred bytes,
-# and nothing is parsed. The schema is named, or a temporary table could stand in for the leaves.
+# and nothing is parsed. Schemas are named, or a temporary table or type could stand in.
 STAMP = r"""
 CREATE OR REPLACE FUNCTION audit_stamp_entry() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-  head text := '"id":"' || NEW.object_id || '","model":"' || NEW.model || '","op":"';
-  rest text := split_part(convert_from(substring(NEW.data
+  head pg_catalog.text := '"id":"' || NEW.object_id || '","model":"' || NEW.model || '","op":"';
+  rest pg_catalog.text := split_part(convert_from(substring(NEW.data
     FROM greatest(1, octet_length(NEW.data) - octet_length(head) - 300)), 'UTF8'), head, 2);
-  kind text;
+  kind pg_catalog.text;
 BEGIN
   IF rest !~ '^[a-z][a-z0-9_.]*","prev":"[0-9a-f]*","rev":[1-9][0-9]*,"type":"[a-z]+","v":1\}$'
     OR strpos(NEW.object_id || NEW.model, '"') > 0

@@ -20,11 +20,11 @@ ERASED = "[erased]"
 FUNCTIONS = r"""
 -- Canonical entries end in their type and version. Only the owner's function writes such bytes.
 CREATE FUNCTION audit_is_erasure(data bytea) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-  SELECT substring(data FROM octet_length(data) - 20) = '"type":"erase","v":1}'::bytea
+  SELECT substring(data FROM octet_length(data) - 20) = '"type":"erase","v":1}'::pg_catalog.bytea
 $$;
 
 CREATE FUNCTION audit_check_erase_entry() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, public AS $$
+SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   said jsonb := convert_from(NEW.data, 'UTF8')::jsonb;
   before bytea;
@@ -54,7 +54,7 @@ ALTER TABLE audit_entry ENABLE ALWAYS TRIGGER audit_entry_erase;
 -- The names that erase entries of this very transaction have for an object. A sealed entry is of an
 -- earlier one, even where a restore has made transaction numbers begin anew.
 CREATE FUNCTION audit_erased_now(of_model text, of_object text, prefix text) RETURNS text[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, public AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
   SELECT coalesce(array_agg(substr(k, length(prefix) + 1)), '{}')
   FROM audit_entry e CROSS JOIN LATERAL
     jsonb_object_keys(convert_from(e.data, 'UTF8')::jsonb -> 'fields') k
@@ -65,14 +65,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, public AS $$
 $$;
 
 CREATE FUNCTION audit_erases_now() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, public AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
   SELECT EXISTS (SELECT FROM audit_entry e
     WHERE e.xid = pg_current_xact_id_if_assigned() AND audit_is_erasure(e.data)
       AND NOT EXISTS (SELECT FROM audit_leaf l WHERE l.entry_id = e.id))
 $$;
 
 CREATE FUNCTION audit_refuse_but_erasure() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, public AS $$
+SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   IF TG_OP = 'UPDATE' AND audit_erases_now() THEN
     RETURN NULL;  -- each row is looked at by its own trigger
@@ -84,7 +84,7 @@ END $$;
 
 -- Arguments: model|prefix|columns that make the object's id, with @ before one that is a moment.
 CREATE FUNCTION audit_check_erased_row() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, public AS $$
+SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   was jsonb := to_jsonb(OLD);
   becomes jsonb := to_jsonb(NEW);
@@ -127,7 +127,7 @@ CREATE FUNCTION audit_salted_names(data bytea) RETURNS text[] LANGUAGE sql IMMUT
 $$;
 
 CREATE FUNCTION audit_check_erased_salt() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, public AS $$
+SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   entry audit_entry%ROWTYPE;
   names text[];
@@ -161,7 +161,7 @@ END $$;
 -- zeroes the salts of every earlier revision of the fields that the entries name: all or nothing.
 CREATE FUNCTION audit_erase(
   erasure uuid, models text[], objects text[], entries bytea[], rows jsonb
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   part jsonb;
   tab regclass;

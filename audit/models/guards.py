@@ -52,6 +52,31 @@ DROP_REFUSE_FUNCTION = (
 )
 
 
+#: What runs for each new record or row. Setting a path would cost more than their work: they name
+#: no table, and the types that they name have their schema.
+UNPINNED = ("audit_stamp", "audit_stamp_entry", "audit_is_erasure", "approvals_names")
+
+
+def pin_search_path(prefix: str) -> Operation:
+    """Return the operation after which no temporary object stands in for one that functions name.
+
+    PostgreSQL looks among a session's temporary tables and types first, unless `pg_temp` is listed.
+    Of the functions whose names begin with `prefix`, all but those in `UNPINNED` list it last.
+    """
+    but = ", ".join(f"'{name}'" for name in UNPINNED)
+    forward = f"""
+    DO $$
+    DECLARE it regprocedure;
+    BEGIN
+      FOR it IN SELECT oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+          AND starts_with(proname, '{prefix}') AND proname NOT IN ({but}) LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, public, pg_temp', it);
+      END LOOP;
+    END $$;
+    """  # noqa: S608 - constants only
+    return RunSQL(forward, RunSQL.noop)
+
+
 def append_only(table: str, *, stamped: bool = True) -> Operation:
     """Return the migration operation that makes `table` append-only for everyone, owner included.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connection, transaction
 
 from approvals import handlers
 from approvals.connectors import registry
@@ -130,6 +130,20 @@ def test_a_right_that_is_missing_and_one_too_many_are_named() -> None:
         with as_role(roles.OWNER) as raw:
             raw.execute(f"GRANT INSERT ON approvals_decision TO {roles.APP}")
             raw.execute(f"REVOKE UPDATE ON approvals_decision FROM {roles.APP}")
+
+
+def test_the_right_to_make_temporary_tables_is_named() -> None:
+    database_name = connection.settings_dict["NAME"]
+    with as_role("superuser") as raw:
+        raw.execute(f'GRANT TEMPORARY ON DATABASE "{database_name}" TO PUBLIC')
+    try:
+        text = said(database.role)
+        assert "jitportal_app and jitportal_sealer may make temporary tables in" in text
+        assert "run jitportal/embedded/database.sql" in text
+    finally:
+        with as_role("superuser") as raw:
+            raw.execute(f'REVOKE TEMPORARY ON DATABASE "{database_name}" FROM PUBLIC')
+    assert said(database.role) == ""
 
 
 def test_a_migration_that_is_missing_and_one_of_a_newer_version() -> None:
