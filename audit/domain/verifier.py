@@ -11,6 +11,8 @@ and shares no code with the portal that wrote the log, so that a mistake there i
 entries alone it computes every tile and the root again, follows every object's revisions by number
 and hash, checks every value against its commitment, and, with --old, that the history begins with
 the one that an earlier checkpoint vouches for. Only this proves that nothing is missing.
+Without payloads an entry is known by its beginning and its end; the form of what is between them,
+the commitments, is looked at where their values are.
 A log whose first entry is a succession goes on where an older log ended: objects' first entries in
 it may continue entries of that log, which an export of that log's own verifies; --old then also
 takes the older log's last checkpoint, to which the succession is bound. Erasures in later logs come
@@ -458,10 +460,28 @@ def compare_tile(
 NAME = re.compile(rb'(\},"id":"[^"\\]++","model":"[^"\\]++","op":")[^"\\]++')
 LINK = re.compile(
     NAME.pattern + rb'","prev":"([0-9a-f]{64})?",'
-    rb'"rev":([1-9][0-9]{0,15}),"type":"([a-z][a-z0-9_.]*+)","v":1\}'
+    rb'"rev":([1-9][0-9]{0,15}),"type":"(rev|erase|heartbeat|succession)","v":1\}'
 )
+#: How every entry begins, in its first ten bytes.
+HEAD = b'{"actor":"'
+#: What only the log says, of itself.
+OWN = {b"heartbeat", b"succession"}
+TYPES = {"rev", "erase", "heartbeat", "succession"}
 MEMBERS = {"actor", "at", "fields", "id", "model", "op", "prev", "rev", "type", "v"}
 PREV = b'","prev":"'
+
+
+def link_of(entry: bytes) -> re.Match[bytes] | None:
+    """Return the `LINK` of an entry that a ledger may have, None of other bytes.
+
+    What is between that and the entry's beginning is looked at where values come with it.
+    """
+    match = LINK.fullmatch(entry, max(0, entry.rfind(b'},"id":"')))
+    if not match or not entry.startswith(HEAD):
+        return None
+    if match[4] in OWN and not match[1].endswith(b'"model":"log","op":"'):
+        return None
+    return match
 
 
 def ending(prev: bytes, rev: int) -> bytes:
@@ -527,8 +547,8 @@ class Order:
     def follow(self, leaf: int, entries: list[bytes]) -> None:
         """Check that each entry continues its object's previous entry.
 
-        The next revision of an object that the chunk has seen is recognised by its end alone,
-        where canonical JSON puts id, model, op, prev, rev and type.
+        The next revision of an object that the chunk has seen is recognised by its beginning and
+        its end, where canonical JSON puts id, model, op, prev, rev and type.
         """
         newest, ends, fresh = self.newest, self.ends, sha256().copy
         for entry in entries:
@@ -538,7 +558,12 @@ class Order:
             at = entry.rfind(b'","prev":"') + 10
             before = newest.pop(entry[at : at + 64], None)
             name_at = entry.rfind(b'},"id":"')
-            if before is None or entry[at + 64 :] != before[1] or entry.rfind(before[0]) != name_at:
+            if (
+                before is None
+                or entry[at + 64 :] != before[1]
+                or entry.rfind(before[0]) != name_at
+                or entry[:10] != HEAD
+            ):
                 self._unusual(leaf, entry, digest, before)
             else:
                 rev = before[2] + 1
@@ -550,8 +575,8 @@ class Order:
 
     def _unusual(self, leaf: int, entry: bytes, digest: bytes, before: State | None) -> None:
         """Check an entry that isn't simply the next revision of an object seen in this chunk."""
-        match = LINK.fullmatch(entry, max(0, entry.rfind(b'},"id":"')))
-        if not match or not entry.startswith(b'{"actor":"'):
+        match = link_of(entry)
+        if not match:
             if not self.chunk.foreign:
                 self.chunk.first_foreign = leaf
             self.chunk.foreign += 1
@@ -620,13 +645,14 @@ class Usual:
 
     def follow(self, leaf: int, entries: list[bytes]) -> bool:
         """Return whether each entry rightly follows its object's previous entry."""
-        newest, take, after = self.newest, self.newest.pop, NEXT
+        newest, take, after, head = self.newest, self.newest.pop, NEXT, HEAD
         hashes = hash_links(entries)
         numbers = range(leaf, leaf + len(entries))
         for at, entry, digest in zip(numbers, entries, hashes, strict=True):
             known = take(entry[-ENDING:], None)
             if (
                 known
+                and entry[:10] == head
                 and entry[(op := entry.rfind(b'"', 0, -ENDING) + 1) - known[1] : op] == known[0]
             ):
                 newest[PREV + digest + after[entry[-21]]] = known
@@ -641,7 +667,7 @@ class Usual:
         """Take an object's first entry, of the usual type."""
         at, end = entry.rfind(b'},"id":"'), len(entry) - len(START)
         match = NAME.fullmatch(entry, at, end) if at > 0 else None
-        if not match or entry[:10] != b'{"actor":"' or match[1] in self.names:
+        if not match or entry[:10] != HEAD or match[1] in self.names:
             return False
         name = match[1]
         self.names.add(name)
@@ -650,8 +676,8 @@ class Usual:
 
     def _meet(self, leaf: int, entry: bytes, digest: bytes, known: Known | None) -> bool:
         """Take an entry that isn't plainly the next revision of an object seen in this chunk."""
-        match = LINK.fullmatch(entry, max(0, entry.rfind(b'},"id":"')))
-        if not match or not entry.startswith(b'{"actor":"') or match[4] == b"succession":
+        match = link_of(entry)
+        if not match or match[4] == b"succession":
             return False
         name, prev, rev, erases = match[1], match[2], int(match[3]), match[4] == b"erase"
         if (prev is None) is not (rev == 1 and not erases):
@@ -869,6 +895,8 @@ def open_payload(chunk: Chunk, leaf: int, entry: bytes, line: bytes | None) -> N
         said = parse(entry)
         if set(said) != MEMBERS or type(said["rev"]) is not int:
             raise Broken("the entry doesn't have the members it should")
+        if said["type"] not in TYPES:
+            raise Broken("the entry is of a type that a ledger doesn't have")
         fields = said["fields"] if said["type"] == "rev" else {}
         held = parse(line)["fields"] if line else {}
         for name, pair in held.items():

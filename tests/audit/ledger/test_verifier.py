@@ -330,6 +330,41 @@ def test_an_entry_that_is_not_a_ledgers_is_found(made: Ledger, tmp_path: Path) -
     assert report.problems[0] == (5, "this is not an entry of a ledger")
 
 
+@pytest.mark.parametrize("chunk", [1, 32])
+@pytest.mark.parametrize("beginning", [b"this is no JSON \xff and commits to nothing", b"{"])
+def test_what_only_ends_as_an_entry_is_none(
+    beginning: bytes, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever chunks begin, and however closely it is looked at."""
+    monkeypatch.setattr(verifier, "CHUNK_BUNDLES", chunk)
+    made = Ledger()
+    first = made.add(model="request", id="1", values={"reason": "r"})
+    for number in range(254):
+        made.add(model="decision", id=f"{number}", values={"comment": "c"})
+    _, found, end = made.add(model="request", id="1", values={"reason": "s"}).partition(b'},"id":')
+    made.made[-1] = beginning + found + end
+    made.newest["request", "1"] = 2, entries.digest(made.made[-1])
+    made.add(model="request", id="1", values={"reason": "t"})
+    logs.export(tmp_path / "same", made=[first, *made.made[-2:]])
+    logs.export(tmp_path / "across", made=made.made)
+    for folder, leaf in (("same", 1), ("across", 255)):
+        glanced = check(tmp_path / folder)
+        assert glanced.problems[0] == (leaf, "this is not an entry of a ledger")
+        with monkeypatch.context() as patch:
+            patch.setattr(verifier, "glance", lambda job: None)
+            assert check(tmp_path / folder) == glanced
+
+
+@pytest.mark.parametrize("type_", ["note", "heartbeat", "succession"])
+def test_a_revision_is_of_no_type_that_needs_no_values(type_: str, tmp_path: Path) -> None:
+    made = Ledger()
+    made.add(model="request", id="1", values={"state": "pending"})
+    made.add(model="request", id="1", values={"state": "approved"}, type=type_, op="approved")
+    for payloads in (None, made.payloads):
+        report = refused(made.made, tmp_path, payloads)
+        assert report.problems[0][0] == 1
+
+
 # -- values
 
 
