@@ -123,9 +123,10 @@ def _being_removed(requests: set[uuid.UUID]) -> list[uuid.UUID]:
         topic__startswith="grant.",
         payload__request_id__in=[str(each) for each in requests],
     )
-    found = Finding.objects.filter(request_id__in=requests, resolved_at__isnull=True)
+    findings = Finding.objects.filter(request_id__in=requests, resolved_at__isnull=True)
     keys = {uuid.UUID(each) for each in items.values_list("payload__request_id", flat=True)}
-    return sorted(keys | set(found.values_list("request_id", flat=True)))
+    keys |= {each.request_id for each in findings if each.request_id is not None}
+    return sorted(keys)
 
 
 def _named(ids: list[uuid.UUID], states: dict[uuid.UUID, str]) -> str:

@@ -21,7 +21,7 @@ END $do$;
 class Migration(migrations.Migration):
     """See the module."""
 
-    dependencies: ClassVar = [("audit", "0010_verification_note")]
+    dependencies: ClassVar = [("audit", "0011_salts")]
 
     operations: ClassVar = [
         migrations.RunSQL(QUALIFY, migrations.RunSQL.noop),

@@ -52,12 +52,14 @@ DROP_REFUSE_FUNCTION = (
 )
 
 
-#: What runs for each new record or row. Setting a path would cost more than their work: they name
-#: no table, and the types that they name have their schema.
-UNPINNED = ("audit_stamp", "audit_stamp_entry", "audit_is_erasure", "approvals_names")
+#: What runs for each new record or row. Setting a path would cost more than their work: the table
+#: and the types that they name have their schema.
+UNPINNED = (
+    "audit_stamp", "audit_stamp_entry", "audit_check_salt", "audit_is_erasure", "approvals_names",
+)  # fmt: skip
 
 
-def pin_search_path(prefix: str) -> Operation:
+def pin_search_path(prefix: str) -> RunSQL:
     """Return the operation after which no temporary object stands in for one that functions name.
 
     PostgreSQL looks among a session's temporary tables and types first, unless `pg_temp` is listed.

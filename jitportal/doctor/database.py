@@ -52,7 +52,8 @@ def role() -> Iterator[Finding]:
         yield Finding(
             message.msg,
             _WHY.get(
-                message.id, "Whoever gets into the web process could then change or drop records."
+                message.id or "",
+                "Whoever gets into the web process could then change or drop records.",
             ),
             message.hint or "See docs/production.md.",
         )

@@ -67,8 +67,8 @@ def test_a_database_from_before_is_brought_to_the_same() -> None:
             raw.execute(before.encode())
         assert dict(raw.execute(shown, [names]).fetchall()) != now
         raw.execute(module.QUALIFY)
-        raw.execute(pin_search_path("audit_").sql.encode())
-        raw.execute(pin_search_path("approvals_").sql.encode())
+        raw.execute(str(pin_search_path("audit_").sql).encode())
+        raw.execute(str(pin_search_path("approvals_").sql).encode())
         assert dict(raw.execute(shown, [names]).fetchall()) == now
         raw.rollback()
 

@@ -203,7 +203,7 @@ def test_nobody_learns_of_others_requests_and_groups_by_asking_for_them(
     record = world.ask()
     client.force_login(world.mallory)
     assert client.get(f"/requests/{record.request_id}/").status_code == 404
-    about = {"entitlement": world.write.pk, "for": "alice"}
+    about = {"entitlement": str(world.write.pk), "for": "alice"}
     sent = client.post("/requests/new/", _form(world, subject="alice"))
     assert sent.status_code == 400
     for response in (client.get("/requests/new/", about), sent):

@@ -212,7 +212,12 @@ def test_the_end_that_is_told_does_not_move_on_with_each_try(
     world: World, left: AccessRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[GrantSpec] = []
-    monkeypatch.setattr(Noop, "revoke", lambda self, spec: told.append(spec) or Receipt(detail={}))
+
+    def revoke(_: Noop, spec: GrantSpec) -> Receipt:
+        told.append(spec)
+        return Receipt(detail={})
+
+    monkeypatch.setattr(Noop, "revoke", revoke)
     item = OutboxItem.objects.get(topic="grant.cleanup")
     for days in (0, 1, 30):
         provisioning.revoke(left, clock.now() + timedelta(days=days), item)

@@ -306,7 +306,7 @@ def test_a_policy_that_cannot_be_read_holds_up_nobodys_end(
     other = world.ask(by=world.dan, what=world.read, minutes=5)
     handlers.work("provisioning")
     monkeypatch.setattr(Policy, "clean", lambda self: None)
-    policy = world.read.policy
+    policy = Policy.objects.get(entitlements=world.read)
     policy.document = {"rules": "of a later version"}
     policy.save()
     late = end_of(world, other) + timedelta(minutes=1)

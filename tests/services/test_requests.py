@@ -270,7 +270,7 @@ def test_names_may_be_as_long_as_a_policy_takes_them(world: World) -> None:
     long = "n" * NAME_MAX_CHARS
     first = MANAGER | {"name": long, "fallback": [{"kind": "group", "name": long}]}
     levels = [first, DATA | {"name": long[1:] + "2"}]
-    policy = world.write.policy
+    policy = Policy.objects.get(entitlements=world.write)
     policy.document = {"rules": [rule(long, groups=["eng"], longest=3600, levels=levels)]}
     policy.save()
     request = world.approved()

@@ -60,7 +60,7 @@ class Look:
         erased = records.erasures()
         snapshot.set_local(snapshot.BY_KEY)
         trees = self._trees()
-        tree, end = next(trees, None), b""
+        tree = next(trees, None)
         ends: list[bytes] = []
         for done in _scanned(self._runs(), erased, jobs=self.jobs if total > 2 * RUN else 1):
             while tree is not None and (done.run.ids or done.run.order != tree.order):
@@ -73,8 +73,8 @@ class Look:
         while tree is not None:
             ends.append(self._finish(tree))
             tree = next(trees, None)
-        for order, end in enumerate([None, *ends[:-1]]):
-            self._succeeds(order, end)
+        for order, before in enumerate([None, *ends[:-1]]):
+            self._succeeds(order, before)
         snapshot.set_local(snapshot.BY_TABLE)
 
     def _runs(self) -> Iterator[Run]:
