@@ -32,10 +32,19 @@ def server() -> Iterator[AwsTarget]:
 
 @pytest.fixture
 def aws(server: AwsTarget) -> Iterator[AwsTarget]:
-    """A fresh organization, with alice and bob in its identity store."""
+    """A fresh organization, which is working on nothing: moto has no list of that."""
     server.reset()
+    for word in ("Creation", "Deletion"):
+        under_way(server, word)
     yield server
     server.reset()
+
+
+def under_way(aws: AwsTarget, word: str, *requests: str) -> None:
+    """AWS lists these creations or deletions as in progress."""
+    rows = [{"Status": "IN_PROGRESS", "RequestId": one} for one in requests]
+    name = f"ListAccountAssignment{word}Status"
+    aws.rules[name] = lambda _: (200, {f"AccountAssignments{word}Status": rows})
 
 
 @pytest.fixture
@@ -279,6 +288,96 @@ def test_an_assignment_that_takes_too_long_is_looked_at_again(
     with pytest.raises(TransientError, match=r"still working|too slowly"):
         call(bench.spec())
     assert time.monotonic() - started < CALL_WITHIN_SECONDS
+
+
+def told(aws: AwsTarget, bench: Bench, word: str, **about: str) -> None:
+    """AWS describes whatever is in progress as alice's assignment, but for `about`."""
+    known = {
+        "Status": "IN_PROGRESS",
+        "PrincipalId": user_id(aws, bench),
+        "TargetId": bench.entitlement_settings["account_id"],
+        "PermissionSetArn": PERMISSION_SET,
+    } | about
+    answer: Answer = (200, {f"AccountAssignment{word}Status": known})
+    aws.rules[f"DescribeAccountAssignment{word}Status"] = lambda _: answer
+
+
+def test_an_assignment_that_aws_is_still_making_is_not_taken_for_gone(
+    aws: AwsTarget, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws_assignments, "POLLS_SECONDS", (0.1,))
+    aws.rules["CreateAccountAssignment"] = lambda _: status("Creation", "IN_PROGRESS")
+    told(aws, bench, "Creation")
+    with pytest.raises(NotYet, match="working on the creation"):
+        bench.connector.grant(bench.spec())
+    under_way(aws, "Creation", "x" * 36)
+    with pytest.raises(NotYet, match="working on the creation"):
+        bench.connector.revoke(bench.spec())
+    assign_late(aws, bench)
+    assert bench.connector.revoke(bench.spec()).detail["removed"] is True
+    assert assignments(aws, bench) == []
+
+
+def assign_late(aws: AwsTarget, bench: Bench) -> None:
+    """AWS finishes."""
+    under_way(aws, "Creation")
+    del aws.rules["CreateAccountAssignment"]
+    assign(aws, bench, principal_id=user_id(aws, bench))
+
+
+def test_an_assignment_that_is_finished_between_two_looks_is_not_taken_for_gone(
+    aws: AwsTarget, bench: Bench
+) -> None:
+    def finishes(_: dict[str, Any]) -> Answer:
+        assign(aws, bench, principal_id=user_id(aws, bench))
+        return 200, {"AccountAssignmentsCreationStatus": []}
+
+    aws.rules["ListAccountAssignmentCreationStatus"] = finishes
+    with pytest.raises(NotYet, match="lists the assignment still"):
+        bench.connector.revoke(bench.spec())
+    assert bench.connector.revoke(bench.spec()).detail["removed"] is True
+
+
+def test_a_deletion_that_is_under_way_is_not_a_removal_yet(aws: AwsTarget, bench: Bench) -> None:
+    under_way(aws, "Deletion", "x" * 36)
+    told(aws, bench, "Deletion")
+    with pytest.raises(NotYet, match="working on the deletion"):
+        bench.connector.revoke(bench.spec())
+    under_way(aws, "Deletion")
+    assert bench.connector.revoke(bench.spec()).detail["removed"] is False
+
+
+@pytest.mark.parametrize(
+    "about",
+    [{"PrincipalId": "bob"}, {"TargetId": "111111111111"}, {"PermissionSetArn": OTHER_SET},
+     {"Status": "SUCCEEDED"}],
+)  # fmt: skip
+def test_what_aws_does_for_others_holds_no_removal_up(
+    aws: AwsTarget, bench: Bench, about: dict[str, str]
+) -> None:
+    under_way(aws, "Creation", "x" * 36, "y" * 36)
+    told(aws, bench, "Creation", **about)
+    assert bench.connector.revoke(bench.spec()).detail["granted"] is False
+
+
+def test_where_aws_works_on_too_much_to_tell_the_removal_waits(
+    aws: AwsTarget, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws_assignments, "MOST_LOOKED_AT", 2)
+    under_way(aws, "Creation", *(f"{number:036}" for number in range(3)))
+    told(aws, bench, "Creation", PrincipalId="bob")
+    with pytest.raises(NotYet, match="many assignments"):
+        bench.connector.revoke(bench.spec())
+    assert len(aws.asked("DescribeAccountAssignmentCreationStatus")) == 2
+
+
+def test_without_the_right_to_see_what_is_under_way_nothing_passes_for_gone(
+    aws: AwsTarget, bench: Bench
+) -> None:
+    denied: Answer = (400, {"__type": "AccessDeniedException", "Message": "no"})
+    aws.rules["ListAccountAssignmentDeletionStatus"] = lambda _: denied
+    with pytest.raises(PermanentError, match="list_account_assignment_deletion_status"):
+        bench.connector.revoke(bench.spec())
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from approvals.connectors.protocol import (
 POLLS_SECONDS = (0.1, 0.2, 0.4, 0.8, 0.8)
 """The waits between two looks at an assignment that AWS is still working on."""
 PAGE = 100
+MOST_LOOKED_AT = 10
+"""Of what AWS is working on, in the whole instance, so much is looked at in one call."""
 LISTED_USERS_FROM = 20
 """From so many users on, the whole store is listed instead of asking for each."""
 
@@ -121,6 +123,73 @@ def delete(target: Target, *, user_id: str) -> bool:
     return True
 
 
+def must_rest(target: Target, *, user_id: str) -> None:
+    """Raise NotYet while AWS is making or taking this very assignment, or that can't be told.
+
+    Meanwhile no list says what will be: an assignment appears in it once it is made, and a deletion
+    may fail. What AWS is working on is listed for the whole instance, without saying about whom.
+    """
+    looks = (
+        (
+            "Creation",
+            target.sso.list_account_assignment_creation_status,
+            target.sso.describe_account_assignment_creation_status,
+        ),
+        (
+            "Deletion",
+            target.sso.list_account_assignment_deletion_status,
+            target.sso.describe_account_assignment_deletion_status,
+        ),
+    )
+    looked_at = 0
+    for word, listed, look in looks:
+        for row in pages(
+            target.aws,
+            listed,
+            f"AccountAssignments{word}Status",
+            InstanceArn=target.instance_arn,
+            Filter={"Status": "IN_PROGRESS"},
+            MaxResults=PAGE,
+        ):
+            looked_at += 1
+            if looked_at > MOST_LOOKED_AT or target.aws.elapsed_seconds() > target.aws.seconds:
+                raise NotYet(
+                    "AWS is working on many assignments, and does not list whose: it is looked at "
+                    "again."
+                )
+            status = _status(target, look, word=word, request_id=row["RequestId"])
+            if status.get("Status") == "IN_PROGRESS" and _is_about(target, status, user_id=user_id):
+                raise _still_working(word)
+
+
+def _is_about(target: Target, status: dict[str, Any], *, user_id: str) -> bool:
+    """Return whether it is about this assignment; what AWS leaves out may be."""
+    wanted = target.assignment(user_id=user_id)
+    names = ("TargetId", "PermissionSetArn", "PrincipalId")
+    return all(status.get(name, wanted[name]) == wanted[name] for name in names)
+
+
+def _status(
+    target: Target, look: Callable[..., Any], *, word: str, request_id: str
+) -> dict[str, Any]:
+    """Return how far AWS is with one creation or deletion."""
+    answer = target.aws.call(
+        look,
+        **{
+            "InstanceArn": target.instance_arn,
+            f"AccountAssignment{word}RequestId": request_id,
+        },
+    )
+    found: dict[str, Any] = answer[f"AccountAssignment{word}Status"]
+    return found
+
+
+def _still_working(word: str) -> NotYet:
+    return NotYet(
+        f"AWS is still working on the {word.lower()} of the assignment: it is looked at again."
+    )
+
+
 def _finished(
     target: Target, *, status: dict[str, Any], look: Callable[..., Any], word: str
 ) -> None:
@@ -129,23 +198,15 @@ def _finished(
         if status.get("Status") not in (None, "IN_PROGRESS"):
             break
         sleep(seconds)
-        answer = target.aws.call(
-            look,
-            **{
-                "InstanceArn": target.instance_arn,
-                f"AccountAssignment{word}RequestId": status["RequestId"],
-            },
-        )
-        status = {**status, **answer[f"AccountAssignment{word}Status"]}
+        found = _status(target, look, word=word, request_id=status["RequestId"])
+        status = {**status, **found}
     if status.get("Status") == "SUCCEEDED":
         return
     if status.get("Status") == "FAILED":
         reason = target.aws.say(str(status.get("FailureReason", "without a reason"))).rstrip(".")
         kind = TransientError if _AWS_TROUBLE.search(reason) else PermanentError
         raise kind(f"AWS failed at the {word.lower()} of the assignment: {reason}.")
-    raise NotYet(
-        f"AWS is still working on the {word.lower()} of the assignment: it is looked at again."
-    )
+    raise _still_working(word)
 
 
 def session_duration(target: Target) -> str | None:

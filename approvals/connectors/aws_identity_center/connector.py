@@ -26,6 +26,7 @@ from approvals.connectors.protocol import (
     GrantSpec,
     Health,
     Held,
+    NotYet,
     PermanentError,
     Receipt,
     Settings,
@@ -91,7 +92,8 @@ class IdentityCenter(Connector):
         An assignment through a group is not ours to take: `still_held_through` names the groups.
         `sessions_live_on` is how long a session that is open may last (ISO 8601), from AWS.
 
-        Raises: NotYet also while AWS is still working on it.
+        Raises: NotYet also while AWS is still working on it: on this removal, or on an assignment
+        that was ordered before and is in no list yet.
         """
         target = _target(spec)
         name = _name(spec)
@@ -108,6 +110,10 @@ class IdentityCenter(Connector):
             duration = assignments.session_duration(target)
             if duration:
                 detail["sessions_live_on"] = duration
+        if not detail["removed"]:
+            assignments.must_rest(target, user_id=user_id)
+            if assignments.find(target, user_id=user_id)[0]:  # made since it was looked for first
+                raise NotYet("AWS lists the assignment still: it is taken away at the next try.")
         return Receipt(detail=detail)
 
     def observe(
