@@ -348,6 +348,61 @@ class TestForms:
         front.rules.append(lambda seen: scim_error(400) if is_patch(seen) else None)
         assert CONNECTOR.revoke(world.spec()).detail["removed"] is False
 
+    @pytest.mark.parametrize("behind", ["cut short", "stale"])
+    def test_a_member_whom_the_group_does_not_list_yet_is_removed(
+        self, world: World, front: Front, behind: str
+    ) -> None:
+        CONNECTOR.grant(world.spec())
+
+        def without_alice(seen: Seen) -> Reply | None:
+            if seen.method != "GET" or "/Groups/" not in seen.path:
+                return None
+            if behind == "stale" and any(map(is_patch, front.seen[asked:])):
+                return None
+            reply = front.forward(seen)
+            body = json.loads(reply.body)
+            body["members"] = [one for one in body["members"] if one["value"] != world.alice]
+            return replace(reply, body=json.dumps(body).encode())
+
+        asked = len(front.seen)
+        front.rules.append(without_alice)
+        assert CONNECTOR.revoke(world.spec()).detail["removed"] is True
+        assert world.members() == {world.bob}
+
+    @pytest.mark.parametrize("scim_type", ["", "invalidValue", "invalidPath", "noTarget"])
+    def test_a_removal_of_no_member_may_be_refused_in_any_words(
+        self, world: World, front: Front, scim_type: str
+    ) -> None:
+        front.rules.append(lambda seen: scim_error(400, scim_type) if is_patch(seen) else None)
+        assert CONNECTOR.revoke(world.spec()).detail["removed"] is False
+        assert sum(map(is_patch, front.seen)) == 1
+
+    def test_a_refusal_is_believed_only_where_the_group_shows_members(
+        self, world: World, front: Front
+    ) -> None:
+        CONNECTOR.grant(world.spec())
+
+        def hidden(seen: Seen) -> Reply | None:
+            if is_patch(seen):
+                return scim_error(400, "invalidValue")
+            if "/Groups/" not in seen.path:
+                return None
+            reply = front.forward(seen)
+            body = json.loads(reply.body)
+            body.pop("members", None)
+            return replace(reply, body=json.dumps(body).encode())
+
+        front.rules.append(hidden)
+        with pytest.raises(PermanentError, match="refused to remove the member"):
+            CONNECTOR.revoke(world.spec())
+
+    def test_a_removal_that_may_not_be_made_is_never_taken_for_done(
+        self, world: World, front: Front
+    ) -> None:
+        front.rules.append(lambda seen: scim_error(403) if is_patch(seen) else None)
+        with pytest.raises(PermanentError, match="403"):
+            CONNECTOR.revoke(world.spec())
+
     def test_a_removal_that_is_confirmed_but_not_done_is_not_believed(
         self, world: World, front: Front
     ) -> None:

@@ -118,6 +118,8 @@ class ScimGroup(Connector):
     def revoke(self, spec: GrantSpec) -> Receipt:
         """The user is no direct member of the group, whoever made them one.
 
+        The removal is sent whatever the group lists: that may lag behind, or be cut short.
+
         Raises: NotYet also when the provider confirms and lists the member still.
         """
         provider, path, user_name = _checked(spec)
@@ -132,11 +134,13 @@ class ScimGroup(Connector):
             if not group.ok:
                 detail["reason"] = "There is no group of that id any more."
                 return Receipt(detail=detail)
-            before = _member_ids(group)
-            if before and user["id"] not in before:
-                return Receipt(detail=detail)
-            detail["removed"] = _remove(client, path, user["id"], by=provider.remove_by)
-            if user["id"] in _member_ids(client.get(path, understood=(404,))):
+            removed, refused = _remove(client, path, user["id"], by=provider.remove_by)
+            listed = _member_ids(client.get(path, understood=(404,)))
+            # Nobody listed says nothing. Some refuse to remove a user who is none of those listed.
+            if refused is not None and (not listed or user["id"] in listed):
+                raise refused
+            detail["removed"] = removed
+            if user["id"] in listed:
                 raise NotYet(
                     "The SCIM provider answered that the member was removed, but lists it still. "
                     "It is tried again."
@@ -334,23 +338,25 @@ def _add(client: Client, path: str, user_id: str) -> None:
         raise client.judged(answer, doing="to add the member")
 
 
-def _remove(client: Client, path: str, user_id: str, *, by: str) -> bool:
-    """Remove one member; False if the provider says that they were none."""
+def _remove(
+    client: Client, path: str, user_id: str, *, by: str
+) -> tuple[bool, PermanentError | None]:
+    """Remove one member; whether that was done, and a refusal. Neither if they were none."""
     operation: dict[str, Any] = {"op": "remove", "path": f"members[value eq {_quoted(user_id)}]"}
     if by == BY_VALUE:
         operation = {"op": "remove", "path": "members", "value": [{"value": user_id}]}
     answer = client.patch(path, operation, understood=(400, 404))
     if answer.ok:
-        return True
+        return True, None
     if answer.status == 404 or answer.scim_type == _NO_TARGET:
-        return False
+        return False, None
     refused = client.judged(answer, doing="to remove the member")
-    if by == BY_VALUE:
-        raise refused
-    raise PermanentError(
-        f"{refused.message} Remove the member there by hand to end this access; if the "
-        'provider\'s manual wants members to be removed by value, set "remove_by" to "value".'
-    )
+    if by != BY_VALUE:
+        refused = PermanentError(
+            f"{refused.message} Remove the member there by hand to end this access; if the "
+            'provider\'s manual wants members to be removed by value, set "remove_by" to "value".'
+        )
+    return False, refused
 
 
 def _user_names(client: Client, ids: set[str]) -> dict[str, str]:
