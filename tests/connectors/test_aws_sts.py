@@ -272,15 +272,19 @@ def test_the_session_lasts_as_long_as_the_grant(
     assert datetime.fromisoformat(receipt.detail["session_ends_at"]) <= ends_at
 
 
+@pytest.mark.parametrize("duration", [None, timedelta(hours=2)])
+@pytest.mark.parametrize("minutes", [5, 120, 1200])
 @pytest.mark.parametrize("narrowed", [False, True])
-def test_a_grant_shorter_than_any_session_ends_by_a_condition(
-    aws: AwsTarget, bench: Bench, narrowed: bool
+def test_a_session_ends_by_a_condition_whenever_aws_has_made_it(
+    aws: AwsTarget, bench: Bench, narrowed: bool, minutes: int, duration: timedelta | None
 ) -> None:
-    ends_at = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=5)
+    """The duration of a session counts from AWS's answer, which may be late."""
+    ends_at = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=minutes)
     settings = dict(bench.entitlement_settings)
     if narrowed:
         settings["session_policy"] = json.dumps(READ_ONLY)
-    bench.connector.grant(bench.spec(ends_at=ends_at, entitlement_settings=settings))
+    spec = bench.spec(ends_at=ends_at, duration=duration, entitlement_settings=settings)
+    bench.connector.grant(spec)
     policy = json.loads(aws.asked("AssumeRole")[0]["Policy"])
     allowed, over = policy["Statement"]
     assert allowed["Action"] == ("s3:Get*" if narrowed else "*")
@@ -320,7 +324,9 @@ def test_tags_source_identity_and_external_id_are_sent(aws: AwsTarget, bench: Be
         "ticket": "0199-contract",
         "odd": "_no_alice@example.test",
     }
-    assert "Policy" not in call
+    (everything, over) = json.loads(call["Policy"])["Statement"]
+    assert everything == {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    assert over["Effect"] == "Deny"
 
 
 def test_a_grant_that_is_over_or_has_no_end_is_refused(aws: AwsTarget, bench: Bench) -> None:

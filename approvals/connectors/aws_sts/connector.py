@@ -49,6 +49,7 @@ class StsSession(Connector):
     def grant(self, spec: GrantSpec) -> Receipt:
         """The subject's credentials of the role are made, good until `ends_at` at the latest.
 
+        However late AWS answers, or this call comes to ask it: the session's own policy says so.
         Each call makes new ones of the same session name: a delivery whose answer was lost leaves
         credentials that nobody ever saw. `covers_grant` false says that AWS (or `longest_seconds`)
         ends the session before the grant ends.
@@ -182,10 +183,10 @@ def _parameters(target: Target, *, seconds_left: int) -> dict[str, Any]:
         "RoleSessionName": target.session_name(),
         "DurationSeconds": seconds,
     }
-    # STS gives no session shorter than this; the condition ends it at the very moment.
-    ends_at = spec.ends_at if seconds_left < settings.SHORTEST_SECONDS else None
+    # The duration counts from AWS's answer, however late that comes, and is a quarter of an hour at
+    # least; the condition ends the session at the very moment.
     try:
-        policy = settings.policy(wanted.get("session_policy") or "", ends_at=ends_at)
+        policy = settings.policy(wanted.get("session_policy") or "", ends_at=spec.ends_at)
     except ValueError as error:
         raise PermanentError(f'"session_policy" {error}.') from None
     if policy:

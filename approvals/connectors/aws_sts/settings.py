@@ -13,7 +13,7 @@ from approvals.connectors.aws import client as aws_client
 from approvals.connectors.protocol import Field, GrantSpec, PermanentError, Settings
 
 SHORTEST_SECONDS = 900
-"""What STS gives at least. A grant that ends sooner is ended by a condition on the time."""
+"""What STS gives at least."""
 LONGEST_SECONDS = 12 * 3600
 LONGEST_POLICY_CHARACTERS = 2048
 MOST_TAGS = 50
