@@ -20,7 +20,7 @@ with an older log's export as proofs, in DIR/later: their logs need a key as wel
 `proof` shows that one entry is in the log that a checkpoint vouches for.
 
 Exit status: 0 all of it holds, 1 something doesn't (the first bad record is named), 2 it could not
-be looked at: wrong arguments, no such file, no key.
+be looked at: wrong arguments, no such file, no key, a full disk.
 
 Source: RFC 6962, RFC 8032, RFC 8785; C2SP signed-note, tlog-checkpoint, tlog-tiles, tlog-proof,
 tlog-policy, tlog-cosignature.
@@ -38,6 +38,7 @@ import json
 import marshal
 import os
 import re
+import signal
 import struct
 import sys
 import time
@@ -1096,8 +1097,11 @@ class Scan:
             self.report.add((leaf, words))
 
     def _keep(self, table: str, rows: list[Gap]) -> None:
-        if not rows:
-            return
+        if rows:
+            with sqlite_errors():
+                self._insert(table, rows)
+
+    def _insert(self, table: str, rows: list[Gap]) -> None:
         if self.gaps is None:
             import sqlite3
 
@@ -1109,14 +1113,16 @@ class Scan:
         self.gaps.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
 
     def _erased(self, later: Callable[[], list[Later]]) -> None:
+        if self.gaps is not None:
+            with sqlite_errors():
+                self._account(self.gaps, later())
+
+    def _account(self, gaps: sqlite3.Connection, found: list[Later]) -> None:
         """Account for every value that isn't there by the erasure that took it."""
-        if self.gaps is None:
-            return
-        found = later()
-        for number, (_, _, gaps) in enumerate(found, AFTER):
-            self._keep("erasure", [(number, *gap[1:]) for gap in gaps])
-        self.gaps.execute("CREATE INDEX found ON erasure (object, name)")
-        rows = self.gaps.execute(
+        for number, (_, _, erased) in enumerate(found, AFTER):
+            self._keep("erasure", [(number, *each[1:]) for each in erased])
+        gaps.execute("CREATE INDEX found ON erasure (object, name)")
+        rows = gaps.execute(
             "SELECT leaf, name, (SELECT min(leaf) FROM erasure WHERE object = gap.object"
             " AND name = gap.name AND rev >= gap.rev AND leaf > gap.leaf) FROM gap"
             " ORDER BY leaf, name"
@@ -1130,7 +1136,18 @@ class Scan:
                 log, at, _ = (self.origin, see, None) if see < AFTER else found[see - AFTER]
                 where = {"see": at} if log == self.origin else {"see": at, "log": log}
                 self.report.erased_listed.append({"leaf": leaf, "field": name, **where})
-        self.gaps.close()
+        gaps.close()
+
+
+@contextmanager
+def sqlite_errors() -> Iterator[None]:
+    """Say that nothing could be verified where SQLite's own file fails, as on a full disk."""
+    import sqlite3
+
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise Unusable(f"what is kept in a temporary file was lost: {error}") from error
 
 
 @contextmanager
@@ -1459,15 +1476,24 @@ def run(options: argparse.Namespace) -> Report:
     )
 
 
+def end(number: int, _: object) -> None:
+    """Leave, and take temporary files along."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = arguments().parse_args(argv)
     begun = time.monotonic()
+    before = signal.signal(signal.SIGTERM, end)
     try:
         report = run(options)
     except (Unusable, OSError, ImportError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
     seconds = time.monotonic() - begun
     if options.json:
         sys.stdout.write(json.dumps(as_json(report, seconds), indent=2) + "\n")

@@ -2,9 +2,13 @@
 
 import itertools
 import json
+import os
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -526,6 +530,45 @@ def test_what_can_not_be_looked_at_is_status_2(
     with pytest.raises(SystemExit) as left:
         verifier.main(["export"])
     assert left.value.code == 2
+
+
+@pytest.mark.parametrize("pages", [2, 3])
+def test_a_disk_that_fills_is_status_2(
+    folder: Path, policy_file: Path, capsys: pytest.CaptureFixture[str], pages: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    connect = sqlite3.connect
+
+    def small(path: str) -> sqlite3.Connection:
+        made = connect(path)
+        made.execute(f"PRAGMA max_page_count = {pages}")
+        return made
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    assert verifier.main(["export", str(folder), "--policy", str(policy_file)]) == 2
+    assert "disk is full" in capsys.readouterr().err
+
+
+def test_whoever_is_told_to_end_leaves_no_files(
+    folder: Path, made: Ledger, policy_file: Path, tmp_path: Path
+) -> None:
+    temporary, pipe = tmp_path / "temporary", tmp_path / "pipe"
+    temporary.mkdir()
+    os.mkfifo(pipe)
+    process = subprocess.Popen(
+        [sys.executable, "-I", verifier.__file__, "export", folder, "--policy", policy_file,
+         "--payloads", pipe],
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )  # fmt: skip
+    with pipe.open("wb", buffering=0) as file:
+        file.write(made.payloads[0])
+        until = time.monotonic() + 60
+        while not list(temporary.iterdir()):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.fixture
