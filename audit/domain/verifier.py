@@ -786,22 +786,45 @@ def scan(job: Job, heads: Path, buckets: int) -> Chunk:
     return chunk
 
 
-#: What doesn't continue its object: twice the leaf, plus 1 for an erasure, and the endings that it
-#: has and should have.
-Unlinked = tuple[int, bytes, bytes]
+@dataclass
+class Links:
+    """How objects go on across chunks; `problems` are the first of `count` by leaf."""
+
+    continued: int = 0
+    count: int = 0
+    problems: list[Problem] = field(default_factory=list)
 
 
-def follow(bucket: int, heads: Path, chunks: range, buckets: int) -> list[Unlinked]:
-    """Return what is wrong with the order of one bucket's objects across chunks."""
+def follow(bucket: int, heads: Path, chunks: range, buckets: int, *, succeeds: bool) -> Links:
+    """Return how one bucket's objects go on across the chunks of a log.
+
+    Where the log succeeds another, objects may continue entries that are not in it.
+    """
     due: dict[bytes, bytes] = {}
-    found: list[Unlinked] = []
+    links = Links()
     for first in chunks:
         for name, mark, link, following in kept(heads / str(first), bucket, buckets):
             expected = due.get(name, b"")
             due[name] = following
-            if link != expected:
-                found.append((mark, link, expected))
-    return found
+            if link == expected:
+                continue
+            if link and not expected and succeeds:
+                links.continued += 1
+            else:
+                links.count += 1
+                links.problems.append(unlinked(mark, link, expected))
+        links.problems.sort()  # leaves of later chunks are higher
+        del links.problems[SHOWN_MOST:]
+    return links
+
+
+def unlinked(mark: int, link: bytes, expected: bytes) -> Problem:
+    """Return what is wrong about a head with another link than is expected."""
+    leaf, erases = divmod(mark, 2)
+    prev, rev = read_ending(link)
+    digest, following = read_ending(expected)
+    before = (digest, following - 1) if expected else None
+    return leaf, broken_link(prev, rev - erases, bool(erases), before) or ""
 
 
 def glance(job: Job) -> Chunk | None:
@@ -947,10 +970,10 @@ class Report:
     first_bad: str = ""
     said: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, problem: Problem) -> None:
-        """Note a problem; those without a leaf come last."""
-        self.problem_count += 1
-        self.problems.append(problem)
+    def add(self, *problems: Problem, count: int = 1) -> None:
+        """Note the first of so many problems; those without a leaf come last."""
+        self.problem_count += count
+        self.problems += problems
         self.problems.sort(key=lambda p: (p[0] is None, p[0] or 0))
         del self.problems[SHOWN_MOST:]
 
@@ -1019,15 +1042,17 @@ class Scan:
         from tempfile import TemporaryDirectory
 
         buckets = min(WIDTH, 1 + self.size // 20_000)
-        unlinked: list[Unlinked] = []
+        links: list[Links] = []
         with TemporaryDirectory() as name, workers(jobs) as do:
             heads = Path(name)
             for chunk in do(partial(scan, heads=heads, buckets=buckets), self._jobs(payloads)):
                 self._take(chunk)
                 show(self.report.entries)
-            each = partial(follow, heads=heads, chunks=self.chunks, buckets=buckets)
-            for found in do(each, range(buckets)):
-                unlinked += found
+            each = partial(
+                follow, heads=heads, chunks=self.chunks, buckets=buckets,
+                succeeds=bool(self.report.succeeds),
+            )  # fmt: skip
+            links += do(each, range(buckets))
         if payloads:
             payloads.close()
         for level, hashes in enumerate(self.edge):
@@ -1035,8 +1060,9 @@ class Scan:
                 self._compare(level, hashes)
         if fold(self.edge) != self.root:
             self.report.add((None, "the entries' tree does not have the checkpoint's root"))
-        for mark, link, expected in unlinked:
-            self._unlinked(mark, link, expected)
+        for found in links:
+            self.report.continued += found.continued
+            self.report.add(*found.problems, count=found.count)
         self._erased(later)
         if self.first_foreign is not None and self.report.foreign < self.report.entries:
             self.report.add((self.first_foreign, "this is not an entry of a ledger"))
@@ -1083,18 +1109,6 @@ class Scan:
             self.edge[level] = []
             self.done[level] += 1
             self._rise(level + 1, above)
-
-    def _unlinked(self, mark: int, link: bytes, expected: bytes) -> None:
-        if link and not expected and self.report.succeeds:
-            self.report.continued += 1
-            return
-        leaf, erases = divmod(mark, 2)
-        prev, rev = read_ending(link)
-        digest, following = read_ending(expected)
-        before = (digest, following - 1) if expected else None
-        words = broken_link(prev, rev - erases, bool(erases), before)
-        if words:
-            self.report.add((leaf, words))
 
     def _keep(self, table: str, rows: list[Gap]) -> None:
         if rows:

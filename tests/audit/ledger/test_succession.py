@@ -90,6 +90,32 @@ def test_what_goes_on_is_followed_from_there(tmp_path: Path) -> None:
     assert [leaf for leaf, _ in check(tmp_path / "forked").problems] == [2]
 
 
+def test_however_many_go_on_they_are_counted_and_the_first_problems_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifier, "CHUNK_BUNDLES", 1)
+    made = began()
+    for number in range(300):
+        made.newest["request", f"n{number}"] = 1, "d4" * 32
+        made.add(model="request", id=f"n{number}", values={"reason": "r"})
+    made.export(tmp_path / "succeeds")
+    report = check(tmp_path / "succeeds")
+    assert (report.problem_count, report.continued) == (0, 300)
+    logs.export(tmp_path / "first", made=made.made[1:])
+    report = check(tmp_path / "first")
+    assert (report.problem_count, report.continued) == (300, 0)
+    assert [leaf for leaf, _ in report.problems] == [*range(verifier.SHOWN_MOST)]
+    for first in (0, 1):
+        verifier.scan(verifier.Job(tmp_path / "first", first, 1, 300, None), tmp_path, 3)
+    each = [
+        verifier.follow(bucket, tmp_path, range(2), 3, succeeds=succeeds)
+        for bucket in range(3)
+        for succeeds in (False, True)
+    ]
+    assert sum(links.count for links in each) == sum(links.continued for links in each) == 300
+    assert {len(links.problems) for links in each} == {0, verifier.SHOWN_MOST}
+
+
 def test_a_succession_elsewhere_than_at_the_beginning_is_refused(tmp_path: Path) -> None:
     made = Ledger()
     made.add(model="request", id="r1", values={"reason": "one"})
