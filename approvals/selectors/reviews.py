@@ -7,7 +7,17 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import (
+    BooleanField,
+    Count,
+    Exists,
+    F,
+    Func,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+)
 
 from approvals.domain.refusals import NotFound
 from approvals.domain.states import State
@@ -90,11 +100,8 @@ def waiting(person: User) -> QuerySet[ReviewItem]:
     """
     if not person.is_active:
         return ReviewItem.objects.none()
-    active = CurrentRequest.objects.filter(
-        subject=OuterRef("subject"), entitlement=OuterRef("entitlement"), state=str(State.ACTIVE)
-    )
     return undecided().filter(
-        for_person(person), Exists(active), campaign_id__in=running().values("campaign_id")
+        for_person(person), Exists(_holder()), campaign_id__in=running().values("campaign_id")
     )
 
 
@@ -112,31 +119,38 @@ def may_decide(person: User, item: ReviewItem) -> bool:
     return person.is_compliance and (item.reviewer is None or not item.reviewer.is_active)
 
 
-# An extension is a request of its own. What is active now for the same person and entitlement holds
-# the item's access if it is the item's request, or prolongs it, over any number of extensions.
-_LIVE = """
-WITH RECURSIVE chain AS (
-    SELECT i.item_id, i.request_id AS pinned, c.request_id AS live, c.request_id AS at, c.extends
-    FROM approvals_reviewitem i
-    JOIN approvals_currentrequest c ON c.subject_id = i.subject_id
-        AND c.entitlement_id = i.entitlement_id AND c.state = 'active'
-    WHERE i.item_id = ANY(%s)
-  UNION ALL
-    SELECT chain.item_id, chain.pinned, chain.live, c.request_id, c.extends
-    FROM chain JOIN approvals_currentrequest c ON c.request_id = chain.extends
-    WHERE chain.at <> chain.pinned)
-SELECT item_id, live FROM chain WHERE at = pinned
-"""
+class _Prolongs(Func):
+    """Whether a request that extends the first prolongs the second, over any number."""
+
+    function = "approvals_prolongs"
+    output_field = BooleanField()
+
+
+def _holder() -> QuerySet[CurrentRequest]:
+    """Return the active request that holds an outer item's access, if there still is one.
+
+    An extension is a request of its own. What is active now for the same person and entitlement
+    holds the item's access if it is the item's request, or prolongs it; what was asked for anew
+    does not.
+    """
+    pinned = OuterRef("request_id")
+    further = Q(extends__isnull=False) & Q(_Prolongs(F("extends"), pinned))
+    return CurrentRequest.objects.filter(
+        Q(request_id=pinned) | Q(extends=pinned) | further,
+        subject=OuterRef("subject"),
+        entitlement=OuterRef("entitlement"),
+        state=str(State.ACTIVE),
+    )
 
 
 def live(item_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
-    """Return the active request that holds each item's access; items that ended are left out."""
-    keys = list(item_ids)
-    if not keys:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_LIVE, [keys])
-        return dict(cursor.fetchall())
+    """Return the active request that holds each item's access; items that ended are left out.
+
+    One query, none for no items.
+    """
+    rows = ReviewItem.objects.filter(item_id__in=list(item_ids))
+    found = rows.values_list("item_id", Subquery(_holder().values("request_id")))
+    return {item_id: holder for item_id, holder in found if holder}
 
 
 class Held(NamedTuple):
@@ -198,19 +212,21 @@ class Group:
 def board(person: User, *, by: str) -> tuple[list[Group], int]:
     """Return what waits for a person, by `person` or by `access`, and how many items that is.
 
-    At most SHOWN_MOST are in the groups (three queries and the count).
+    At most SHOWN_MOST are in the groups (three queries, and the count where there are more). What
+    ends between them is neither shown nor counted.
     """
     rows = waiting(person)
-    count = rows.count()
     access = ["resource_name", "entitlement_name"]
     order = [*access, "subject_name"] if by == "access" else ["subject_name", *access]
     shown = list(rows.select_related("subject").order_by(*order, "id")[:SHOWN_MOST])
+    count = len(shown) if len(shown) < SHOWN_MOST else rows.count()
     holders = live(item.item_id for item in shown)
     now_held = held(holders.values())
     groups: dict[object, Group] = {}
     for item in shown:
         holder = now_held.get(holders[item.item_id]) if item.item_id in holders else None
         if holder is None:
+            count -= 1
             continue
         key: object = item.entitlement_id if by == "access" else item.subject_id
         title = item.access_name if by == "access" else item.subject_name

@@ -10,7 +10,7 @@ from approvals import handlers
 from approvals.domain.states import State
 from approvals.models import AccessRequest, ReviewCampaign, ReviewDecision, ReviewItem, ReviewShown
 from approvals.selectors import clock
-from approvals.services import review_opening
+from approvals.services import grants, review_opening
 from tests.world import World
 
 PAGE = "/reviews/"
@@ -129,6 +129,21 @@ def test_several_are_kept_with_one_reason(
     assert "Signed off by Dora" in page
     assert "Looked at it." in page
     assert "Close it" not in page
+
+
+def test_what_was_asked_for_anew_is_neither_counted_nor_shown(
+    client: Client, world: World, grants_of_alice: list[AccessRequest]
+) -> None:
+    campaign(world)
+    for row in grants_of_alice:
+        grants.end(actor=world.alice, request_id=row.request_id, now=clock.now())
+    handlers.work("provisioning")
+    world.active(minutes=60)
+    client.force_login(world.bob)
+    page = read(client)
+    assert "Nothing waits for you" in page
+    assert "You have nothing to review." in page
+    assert f'href="{PAGE}"' not in read(client, "/")
 
 
 def test_one_is_removed(client: Client, world: World, grants_of_alice: list[AccessRequest]) -> None:

@@ -4,6 +4,8 @@ import uuid
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from approvals import handlers
 from approvals.domain.refusals import Invalid, NotAllowed, NotFound, Refusal, Settled
@@ -16,7 +18,7 @@ from approvals.models import (
     ReviewShown,
     User,
 )
-from approvals.selectors import clock
+from approvals.selectors import clock, frame
 from approvals.selectors import reviews as reads
 from approvals.services import grants, reviews
 from tests.services.reviewing import (
@@ -85,23 +87,42 @@ def test_who_moved_away_may_still_remove_what_they_were_asked_about(
     assert record.comment == "Access review “Q4”: Bob: Moved team."
 
 
-def test_an_extension_goes_on_being_the_items_access(
-    world: World, request_of_alice: AccessRequest, now: datetime
-) -> None:
-    (item,) = items(start(world, now, due_at=now + timedelta(days=9)))
-    longer = world.ask(extends=request_of_alice.request_id, minutes=60)
+def prolonged(world: World, request: AccessRequest) -> AccessRequest:
+    """Return alice's extension of a request of hers, which has ended meanwhile."""
+    longer = world.ask(extends=request.request_id, minutes=60)
     world.decide(world.bob, longer)
     world.decide(world.carol, longer)
-    end = request_of_alice.ends_at
+    end = request.ends_at
     assert end is not None
     handlers.work("provisioning", now=end)
     grants.end_due(now=end)
     handlers.work("provisioning", now=end)
-    assert world.newest(longer).state == State.ACTIVE
+    found = world.newest(longer)
+    assert found.state == State.ACTIVE
+    return found
+
+
+def waits(who: User) -> tuple[int, int, int]:
+    """Return how many items the navigation counts, the page counts, and the page shows."""
+    groups, count = reads.board(who, by="person")
+    shown = sum(len(group.items) for group in groups)
+    return frame.counts(person=who).reviews, count, shown
+
+
+def test_an_extension_goes_on_being_the_items_access(
+    world: World, request_of_alice: AccessRequest, now: datetime
+) -> None:
+    (item,) = items(start(world, now, due_at=now + timedelta(days=9)))
+    longer = prolonged(world, request_of_alice)
     assert reads.live([item.item_id]) == {item.item_id: longer.request_id}
+    assert waits(world.bob) == (1, 1, 1)
+    longest = prolonged(world, longer)
+    assert reads.live([item.item_id]) == {item.item_id: longest.request_id}
+    assert waits(world.bob) == (1, 1, 1)
     (made,) = decide(world.bob, item, verdict="remove").decisions
-    assert made.request_id == longer.request_id
-    assert world.newest(longer).state == State.REVOKING
+    assert made.request_id == longest.request_id
+    assert world.newest(longest).state == State.REVOKING
+    assert waits(world.bob) == (0, 0, 0)
 
 
 def test_access_that_ended_by_itself_is_recorded_as_that(
@@ -124,8 +145,30 @@ def test_the_same_access_asked_for_again_is_not_the_items(
     grants.end(actor=world.alice, request_id=request_of_alice.request_id, now=clock.now())
     handlers.work("provisioning")
     again = world.active(minutes=60)
+    assert reads.live([item.item_id]) == {}
+    assert waits(world.bob) == (0, 0, 0)
+    again = prolonged(world, again)
+    assert reads.live([item.item_id]) == {}
+    assert waits(world.bob) == (0, 0, 0)
     assert [row.verdict for row in decide(world.bob, item, verdict="remove").gone] == ["gone"]
     assert world.newest(again).state == State.ACTIVE
+
+
+def test_more_items_cost_no_more_queries_and_all_are_counted(
+    world: World, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.active(minutes=400)
+    second(world, world.alice)
+    start(world, now, due_at=now + timedelta(days=9))
+    prolonged(world, first)
+    assert not world.bob.is_compliance  # from now on it is known
+    with CaptureQueriesContext(connection) as seen:
+        assert waits(world.bob) == (2, 2, 2)
+    assert len(seen) == 4
+    monkeypatch.setattr(reads, "SHOWN_MOST", 1)
+    with CaptureQueriesContext(connection) as seen:
+        assert waits(world.bob) == (2, 2, 1)
+    assert len(seen) == 5
 
 
 @pytest.mark.parametrize(
