@@ -19,7 +19,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies: ClassVar = [("approvals", "0025_export_digest")]
+    dependencies: ClassVar = [("approvals", "0027_search_path")]
 
     operations: ClassVar = [
         migrations.RunSQL(PROLONGS, "DROP FUNCTION approvals_prolongs(uuid, uuid);"),
