@@ -27,12 +27,13 @@ class ApprovalsConfig(AppConfig):
         """Register checks, sign-in records, memberships, erasures, and what verification asks."""
         from approvals import checks
         from approvals.portal import signins
-        from approvals.services import checking, erasure, memberships
+        from approvals.services import checking, configured, erasure, memberships
         from audit.services import verifying
 
         memberships.register()
         erasure.register()
         signins.connect()
         verifying.also(checking.differences)
+        verifying.also(configured.differences)
         verifying.named_by(reference_of)
         assert checks

@@ -14,6 +14,7 @@ from approvals.selectors import noticing
 from approvals.services import notice_centre
 
 
+@transaction.atomic
 def set_timezone(*, actor: User, name: str) -> None:
     """Show `actor` all times in this timezone from now on; empty means the portal's own.
 
@@ -21,6 +22,8 @@ def set_timezone(*, actor: User, name: str) -> None:
     """
     if name and name not in zoneinfo.available_timezones():
         raise Invalid("Choose a timezone of the list.", field="timezone")
+    # The history gets all of the row: as it is by now.
+    actor.refresh_from_db(from_queryset=User.objects.select_for_update())
     if actor.timezone == name:
         return
     actor.timezone = name

@@ -105,8 +105,9 @@ def told_of(word: str) -> set[str]:
 
 @pytest.mark.django_db(transaction=True)
 def test_an_erasure_takes_a_person_out_of_the_reviews(world: World, now: datetime) -> None:
-    User.objects.filter(pk=world.alice.pk).update(name=f"Alice {CANARY}")
-    User.objects.filter(pk=world.dan.pk).update(manager=world.alice)
+    world.alice.name, world.dan.manager = f"Alice {CANARY}", world.alice
+    world.alice.save()
+    world.dan.save()
     alice = User.objects.get(pk=world.alice.pk)
     hers = world.active(by=alice, minutes=400)
     second(world, User.objects.get(pk=world.dan.pk))

@@ -36,7 +36,7 @@ from approvals.reports import registry
 from approvals.reports.frame import Filters
 from approvals.selectors import chains, clock, questions, reviews
 from approvals.selectors import requests as reads
-from approvals.services import checking, provisioning, requests, ssh_keys
+from approvals.services import checking, configured, provisioning, requests, ssh_keys
 from jitportal.embedded import bastion, roles
 from tests.demo import seed, told
 from tests.world import World
@@ -67,7 +67,7 @@ def test_a_second_run_changes_nothing_and_says_so(told: str) -> None:
 
 
 def test_records_and_indexes_are_consistent(told: str) -> None:
-    assert list(checking.differences(now=clock.now())) == []
+    assert [*checking.differences(now=clock.now()), *configured.differences(now=clock.now())] == []
 
 
 def test_nothing_of_the_past_is_open(told: str) -> None:
