@@ -15,6 +15,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.test import TransactionTestCase
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 
 from approvals.selectors import clock
 from jitportal.embedded import roles
@@ -22,6 +24,12 @@ from jitportal.embedded.postgres import Cluster
 from tests import servers
 from tests.connectors.noop import Noop
 from tests.world import World, build
+
+# A busy machine is no reason for an example to be wrong.
+examples.register_profile(
+    "busy", examples(), suppress_health_check=[HealthCheck.too_slow], deadline=None
+)
+examples.load_profile("busy")
 
 _KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 
