@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verify a ledger offline: a whole export, or one entry's proof.
 
-    python verifier.py export DIR [--old CHECKPOINT] [--policy FILE | --vkey KEY ...]
+    python verifier.py export DIR [--old CHECKPOINT] [--older DIR] [--policy FILE | --vkey KEY ...]
     python verifier.py proof FILE --entry FILE [--payload FILE] [--policy FILE | --vkey KEY ...]
 
 This one file is the whole program: it needs Python 3.11 or newer and the `cryptography` package,
@@ -14,9 +14,12 @@ the one that an earlier checkpoint vouches for. Only this proves that nothing is
 Without payloads an entry is known by its beginning and its end; the form of what is between them,
 the commitments, is looked at where their values are.
 A log whose first entry is a succession goes on where an older log ended: objects' first entries in
-it may continue entries of that log, which an export of that log's own verifies; --old then also
-takes the older log's last checkpoint, to which the succession is bound. Erasures in later logs come
-with an older log's export as proofs, in DIR/later: their logs need a key as well.
+it may continue entries of that log. That they continue the newest ones, and not some from which
+that log went on otherwise, shows only with --older, the export of the older log up to the end that
+the succession is bound to: it is verified too. Give it again for the log before, the newest first.
+Without it these links are counted and NOT COMPARED. --old then also takes the older log's last
+checkpoint; with --older, any of that log. Erasures in later logs come with an older log's export as
+proofs, in DIR/later: their logs need a key as well.
 `proof` shows that one entry is in the log that a checkpoint vouches for.
 
 Exit status: 0 all of it holds, 1 something doesn't (the first bad record is named), 2 it could not
@@ -788,31 +791,46 @@ def scan(job: Job, heads: Path, buckets: int) -> Chunk:
 
 @dataclass
 class Links:
-    """How objects go on across chunks; `problems` are the first of `count` by leaf."""
+    """How objects go on across a log's chunks; `problems` are the first of `count` by leaf.
+
+    `continued` are those that go on from before the log, `unseen` those of them that go on from
+    what isn't there to be compared.
+    """
 
     continued: int = 0
+    unseen: int = 0
     count: int = 0
     problems: list[Problem] = field(default_factory=list)
 
 
-def follow(bucket: int, heads: Path, chunks: range, buckets: int, *, succeeds: bool) -> Links:
-    """Return how one bucket's objects go on across the chunks of a log.
+def follow(
+    bucket: int, logs: list[tuple[Path, range]], buckets: int, *, succeeds: bool
+) -> list[Links]:
+    """Return how one bucket's objects go on across the chunks of logs, the oldest log first.
 
-    Where the log succeeds another, objects may continue entries that are not in it.
+    Where the oldest succeeds another, objects may continue entries that are in none of them.
     """
     due: dict[bytes, bytes] = {}
-    links = Links()
+    return [_follow(bucket, heads, chunks, buckets, due, succeeds) for heads, chunks in logs]
+
+
+def _follow(
+    bucket: int, heads: Path, chunks: range, buckets: int, due: dict[bytes, bytes], succeeds: bool
+) -> Links:
+    links, before = Links(), set(due)
     for first in chunks:
         for name, mark, link, following in kept(heads / str(first), bucket, buckets):
             expected = due.get(name, b"")
             due[name] = following
             if link == expected:
-                continue
-            if link and not expected and succeeds:
+                links.continued += name in before
+            elif link and not expected and succeeds:
                 links.continued += 1
+                links.unseen += 1
             else:
                 links.count += 1
                 links.problems.append(unlinked(mark, link, expected))
+            before.discard(name)
         links.problems.sort()  # leaves of later chunks are higher
         del links.problems[SHOWN_MOST:]
     return links
@@ -965,6 +983,8 @@ class Report:
     erased_listed: list[dict[str, Any]] = field(default_factory=list)
     succeeds: str = ""
     continued: int = 0
+    unseen: int = 0
+    older: list[Report] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
     first_bad: str = ""
@@ -976,6 +996,16 @@ class Report:
         self.problems += problems
         self.problems.sort(key=lambda p: (p[0] is None, p[0] or 0))
         del self.problems[SHOWN_MOST:]
+
+    def take(self, older: Report) -> None:
+        """Note an older log's report, and its problems as that log's."""
+        self.older.append(older)
+        origin = older.checkpoint.origin if older.checkpoint else ""
+        said = [
+            (None, f"{origin}: {'' if leaf is None else f'leaf {leaf}: '}{words}")
+            for leaf, words in older.problems
+        ]
+        self.add(*said, count=older.problem_count)
 
 
 class Payloads:
@@ -1019,9 +1049,13 @@ class Payloads:
 class Scan:
     """One full scan; it keeps tiles' right edge, and everything about objects in files."""
 
-    def __init__(self, folder: Path, report: Report, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, folder: Path, report: Report, checkpoint: Checkpoint, payloads: Path | None
+    ) -> None:
         self.folder = folder
         self.report = report
+        self.checkpoint = checkpoint
+        self.payloads = payloads
         self.origin = checkpoint.origin
         self.size = checkpoint.size
         self.root = checkpoint.root
@@ -1031,30 +1065,24 @@ class Scan:
         self.first_foreign: int | None = None
         self.gaps: sqlite3.Connection | None = None
 
-    def run(
+    def read(
         self,
-        payloads: Payloads | None,
-        jobs: int,
+        do: Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]],
+        heads: Path,
+        buckets: int,
         show: Callable[[int], None],
-        later: Callable[[], list[Later]],
     ) -> None:
-        """Scan every bundle, then what holds across them."""
-        from tempfile import TemporaryDirectory
-
-        buckets = min(WIDTH, 1 + self.size // 20_000)
-        links: list[Links] = []
-        with TemporaryDirectory() as name, workers(jobs) as do:
-            heads = Path(name)
-            for chunk in do(partial(scan, heads=heads, buckets=buckets), self._jobs(payloads)):
-                self._take(chunk)
-                show(self.report.entries)
-            each = partial(
-                follow, heads=heads, chunks=self.chunks, buckets=buckets,
-                succeeds=bool(self.report.succeeds),
-            )  # fmt: skip
-            links += do(each, range(buckets))
+        """Scan every bundle, and leave in the folder `heads` what crosses chunks."""
+        payloads = Payloads(self.payloads, self.report) if self.payloads else None
+        heads.mkdir()
+        for chunk in do(partial(scan, heads=heads, buckets=buckets), self._jobs(payloads)):
+            self._take(chunk)
+            show(chunk.entries)
         if payloads:
             payloads.close()
+
+    def finish(self, links: Iterable[Links], later: Callable[[], list[Later]]) -> None:
+        """Note what holds across bundles."""
         for level, hashes in enumerate(self.edge):
             if level and hashes:
                 self._compare(level, hashes)
@@ -1062,6 +1090,7 @@ class Scan:
             self.report.add((None, "the entries' tree does not have the checkpoint's root"))
         for found in links:
             self.report.continued += found.continued
+            self.report.unseen += found.unseen
             self.report.add(*found.problems, count=found.count)
         self._erased(later)
         if self.first_foreign is not None and self.report.foreign < self.report.entries:
@@ -1218,33 +1247,84 @@ def verify_export(
     *,
     old: bytes | None = None,
     payloads: Path | None = None,
+    older: Iterable[Path] = (),
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Return what a full scan of an export finds."""
+    """Return what a full scan of an export finds, and of those of `older` logs, newest first."""
     report = Report("export", trust.source, payloads=payloads is not None)
     try:
-        checkpoint = report.checkpoint = trust.check((folder / "checkpoint").read_bytes())
+        scans = [_scan_of(folder, report, trust, payloads)]
         if old is not None:
             report.old = trust.check(old, quorum=False)
+        for each in older:
+            beside = each / "payloads.jsonl"
+            found = Report("export", trust.source, payloads=beside.is_file())
+            its = beside if found.payloads else None
+            scans.append(_scan_of(each, found, trust, its, older=True))
     except Broken as error:
         report.add((None, str(error)))
         return report
+    read = _read(scans, jobs, progress)
+    for one, links in zip(scans, read, strict=True):
+        one.finish(links, partial(read_later, one.folder, trust, one.report))
+        if one.report is not report:
+            report.take(one.report)
+    if report.old:
+        _continues(scans, report, report.old)
+    if report.problems and report.problems[0][0] is not None:
+        report.first_bad = describe(folder, scans[0].size, report.problems[0][0])
+    return report
+
+
+def _scan_of(
+    folder: Path, report: Report, trust: Trust, payloads: Path | None, *, older: bool = False
+) -> Scan:
+    """Return the scan of an export; an older log's end needs no more witnesses than it has."""
+    try:
+        message = (folder / "checkpoint").read_bytes()
     except FileNotFoundError as error:
         raise Unusable(f"{folder} has no checkpoint: it is no export") from error
-    jobs = jobs if checkpoint.size > WIDTH * CHUNK_BUNDLES * 2 else 1
-    lines = Payloads(payloads, report) if payloads else None
-    Scan(folder, report, checkpoint).run(
-        lines,
-        jobs,
-        lambda done: progress(done, checkpoint.size) if progress else None,
-        lambda: read_later(folder, trust, report),
-    )
-    if report.old:
-        _continues(folder, report, report.old, checkpoint)
-    if report.problems and report.problems[0][0] is not None:
-        report.first_bad = describe(folder, checkpoint.size, report.problems[0][0])
-    return report
+    report.checkpoint = trust.check(message, quorum=not older)
+    return Scan(folder, report, report.checkpoint, payloads)
+
+
+def _read(
+    scans: list[Scan], jobs: int, progress: Callable[[int, int], None] | None
+) -> list[list[Links]]:
+    """Read logs, the newest first, and return the links of each; drop those that are not before."""
+    from tempfile import TemporaryDirectory
+
+    total, done = sum(each.size for each in scans), 0
+
+    def show(entries: int) -> None:
+        nonlocal done
+        done += entries
+        if progress:
+            progress(done, total)
+
+    buckets = min(WIDTH, 1 + total // 20_000)
+    jobs = jobs if total > WIDTH * CHUNK_BUNDLES * 2 else 1
+    logs: list[tuple[Path, range]] = []
+    with TemporaryDirectory() as name, workers(jobs) as do:
+        for number, each in enumerate(scans):
+            logs.insert(0, (Path(name, str(number)), each.chunks))
+            each.read(do, logs[0][0], buckets, show)
+            if number + 1 < len(scans) and not _succeeds(each.report, scans[number + 1].checkpoint):
+                del scans[number + 1 :]
+        succeeds = bool(scans[-1].report.succeeds)
+        each_bucket = partial(follow, logs=logs, buckets=buckets, succeeds=succeeds)
+        found = list(do(each_bucket, range(buckets)))
+    return [[links[-1 - number] for links in found] for number in range(len(scans))]
+
+
+def _succeeds(report: Report, older: Checkpoint) -> bool:
+    """Return whether a log began by succeeding this end of an older one; note if not."""
+    if sha256(older.text).hexdigest() == report.succeeds:
+        return True
+    words = f"the log began by succeeding another end than this one of {older.origin}"
+    report.add((0, words if report.succeeds else f"the log succeeds none, not {older.origin}"))
+    return False
 
 
 def read_later(folder: Path, trust: Trust, report: Report) -> list[Later]:
@@ -1272,19 +1352,22 @@ def read_later(folder: Path, trust: Trust, report: Report) -> list[Later]:
     return found
 
 
-def _continues(folder: Path, report: Report, old: Checkpoint, new: Checkpoint) -> None:
-    if old.origin != new.origin and report.succeeds:
-        if sha256(old.text).hexdigest() != report.succeeds:
-            words = f"the log began by succeeding another end than this one of {old.origin}"
-            report.add((0, words))
-    elif old.origin != new.origin:
+def _continues(scans: list[Scan], report: Report, old: Checkpoint) -> None:
+    """Note what is wrong between an earlier checkpoint and the log that it is of."""
+    same = [each for each in scans if each.origin == old.origin]
+    if not same and report.succeeds:
+        _succeeds(report, old)
+    elif not same:
         report.add((None, f"the earlier checkpoint is of another log: {old.origin}"))
-    elif old.size > new.size:
-        words = f"the end is cut off: there were {old.size} entries, now there are {new.size}"
-        report.add((new.size, words))
-    elif root_before(folder, new.size, old.size) != old.root:
-        words = f"the first {old.size} entries are not those of the earlier checkpoint"
-        report.add((None, words))
+    else:
+        folder, size = same[0].folder, same[0].size
+        of = "" if same[0] is scans[0] else f" of {old.origin}"
+        if old.size > size:
+            words = f"the end{of} is cut off: there were {old.size} entries, now there are {size}"
+            report.add((None if of else size, words))
+        elif root_before(folder, size, old.size) != old.root:
+            words = f"the first {old.size} entries{of} are not those of the earlier checkpoint"
+            report.add((None, words))
 
 
 # -- one proof
@@ -1355,6 +1438,8 @@ def as_json(report: Report, seconds: float) -> dict[str, Any]:
         "old_size": old and old.size,
         "succeeds": report.succeeds or None,
         "continued": report.continued,
+        "not_compared": report.unseen,
+        "older": [older_json(each) for each in report.older],
         "entries": report.entries,
         "foreign_entries": report.foreign,
         "payloads": report.payloads,
@@ -1366,6 +1451,22 @@ def as_json(report: Report, seconds: float) -> dict[str, Any]:
         "problem_count": report.problem_count,
         "problems": [{"leaf": leaf, "what": words} for leaf, words in report.problems],
         "seconds": round(seconds, 3),
+    }
+
+
+def older_json(report: Report) -> dict[str, Any]:
+    """Return of an older log's report what is not in that of the newer."""
+    seen = report.checkpoint
+    return {
+        "origin": seen and seen.origin,
+        "size": seen and seen.size,
+        "root": seen and base64.b64encode(seen.root).decode(),
+        "payloads": report.payloads,
+        "values": report.values,
+        "erased": report.erased,
+        "continued": report.continued,
+        "not_compared": report.unseen,
+        "problem_count": report.problem_count,
     }
 
 
@@ -1415,11 +1516,21 @@ def as_text(report: Report, seconds: float) -> Iterator[str]:
 
 def _succession_text(report: Report, seen: Checkpoint) -> Iterator[str]:
     old = report.old
-    if report.succeeds:
+    names = [each.checkpoint.origin for each in report.older if each.checkpoint]
+    if report.succeeds and not names:
         yield "     the log succeeds an older one, whose own export is to be verified as well"
-        yield f"     {report.continued} objects continue entries of the older log, unseen here"
-    if old and old.origin == seen.origin:
-        yield f"     continues the earlier checkpoint of {old.size} entries"
+    for each in report.older:
+        assert each.checkpoint is not None
+        held = f", {each.values} values" if each.payloads else ", without its values"
+        held += f", {each.unseen} links NOT COMPARED with the log before it" if each.unseen else ""
+        yield f"     the older log {each.checkpoint.origin}: {each.entries} entries{held}"
+    if report.succeeds:
+        yield f"     {report.continued} objects continue entries of the older log"
+    if report.unseen:
+        yield f"     NOT COMPARED with the older log: {report.unseen} of these; see --older"
+    if old and old.origin in (seen.origin, *names):
+        of = "" if old.origin == seen.origin else f" of {old.origin}"
+        yield f"     continues the earlier checkpoint{of} of {old.size} entries"
     elif old:
         yield f"     succeeds {old.origin}, which ended with {old.size} entries as given"
 
@@ -1456,6 +1567,10 @@ def arguments() -> argparse.ArgumentParser:
     export = verbs.add_parser("export", help="scan a whole export")
     export.add_argument("folder", type=Path, metavar="DIR")
     export.add_argument("--old", type=Path, metavar="CHECKPOINT", help="one kept from earlier")
+    export.add_argument(
+        "--older", type=Path, metavar="DIR", action="append", default=[],
+        help="the export of the log that this one succeeds; again for the one before, and so on",
+    )  # fmt: skip
     export.add_argument("--payloads", type=Path, metavar="FILE", help="default DIR/payloads.jsonl")
     export.add_argument("--jobs", type=int, default=0, help="processes (default: up to 2)")
     proof = verbs.add_parser("proof", help="verify one entry's proof")
@@ -1485,6 +1600,7 @@ def run(options: argparse.Namespace) -> Report:
         trust,
         old=options.old.read_bytes() if options.old else None,
         payloads=payloads if options.payloads or payloads.is_file() else None,
+        older=options.older,
         jobs=options.jobs or min(2, os.cpu_count() or 1),
         progress=bar if sys.stderr.isatty() else None,
     )
