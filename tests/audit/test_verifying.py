@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ from audit.models import Checkpoint, Entry, Said, Verification
 from audit.selectors import clock, state
 from audit.selectors import log as reads
 from audit.services import verifying
-from audit.services.verification import form, logs, restating
+from audit.services.verification import form, logs, restating, scanning
 from jitportal.embedded import roles
 from tests.audit.sealer import new_signer, seal
 from tests.audit.tampering import tamper
-from tests.conftest import connect_as
+from tests.conftest import as_role, connect_as
 from tests.world import World
 
 real = pytest.mark.django_db(transaction=True)
@@ -302,6 +303,37 @@ def test_the_command_ends_with_2_where_nothing_can_be_said(
 ) -> None:
     seal(new_signer())
     assert _command(capsys, *arguments)[0] == 2
+
+
+@real
+def test_the_command_ends_with_2_where_the_connection_is_lost_meanwhile(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal(new_signer())
+    query = scanning.Scanner._query
+
+    def lost(self: scanning.Scanner, statement: str, parameters: list[Any]) -> Any:
+        with as_role("superuser") as raw:
+            raw.execute("SELECT pg_terminate_backend(%s)", [self._raw.info.backend_pid])
+        return query(self, statement, parameters)
+
+    monkeypatch.setattr(scanning.Scanner, "_query", lost)
+    code, text = _command(capsys)
+    assert code == 2
+    assert "terminat" in text
+
+
+@real
+@pytest.mark.parametrize("error", [BrokenProcessPool("A process ended."), OSError("No space.")])
+def test_the_command_ends_with_2_where_it_could_not_go_on(
+    error: Exception, world: World, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def broken(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(verifying, "run", broken)
+    assert _command(capsys) == (2, f"{error}\n")
 
 
 # -- the short way to an entry's members

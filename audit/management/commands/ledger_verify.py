@@ -7,15 +7,19 @@ import json
 import os
 import sys
 from argparse import ArgumentParser
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 
 from audit.services import verifying
 
 VERIFIED, PROBLEMS, UNUSABLE = 0, 1, 2
+#: What keeps a run from looking at all of it; entries are read on the driver's own connection.
+_UNUSABLE = (verifying.Unusable, DatabaseError, psycopg.Error, BrokenExecutor, OSError)
 
 
 class Command(BaseCommand):
@@ -59,8 +63,8 @@ class Command(BaseCommand):
                 jobs=options["jobs"],
                 progress=_bar if sys.stderr.isatty() else None,
             )
-        except (verifying.Unusable, DatabaseError) as error:
-            self.stderr.write(str(error))
+        except _UNUSABLE as error:
+            self.stderr.write(str(error) or type(error).__name__)
             sys.exit(UNUSABLE)
         if options["json"]:
             self.stdout.write(json.dumps(report.as_json(), indent=2))
