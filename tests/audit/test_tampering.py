@@ -47,6 +47,28 @@ def test_each_column_that_is_edited_is_found(
     assert look().ok
 
 
+def test_when_a_row_was_recorded_can_neither_be_taken_away_nor_moved_far(
+    ended: AccessRequest,
+) -> None:
+    """It is in no commitment; by less than five minutes it can be moved."""
+    for when, words in (
+        ("NULL", "its row doesn't say when it was recorded"),
+        ("recorded_at + interval '6 minutes'", "its row says that it was recorded at"),
+    ):
+        tamper("CREATE TABLE kept AS SELECT id, recorded_at FROM approvals_decision")
+        tamper(f"UPDATE approvals_decision SET recorded_at = {when}")
+        found = look().problems
+        assert {each.model for each in found} == {"decision"}
+        assert all(each.what.startswith(words) for each in found)
+        tamper(
+            "UPDATE approvals_decision d SET recorded_at = k.recorded_at FROM kept k"
+            " WHERE k.id = d.id"
+        )
+        tamper("DROP TABLE kept")
+    tamper("UPDATE approvals_decision SET recorded_at = recorded_at + interval '4 minutes'")
+    assert look().ok
+
+
 def test_a_changed_decision_is_named(ended: AccessRequest, world: World) -> None:
     decision = Decision.objects.order_by("pk")[0]
     tamper("UPDATE approvals_decision SET verdict = 'deny' WHERE id = %s", [decision.pk])

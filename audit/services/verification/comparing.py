@@ -20,7 +20,7 @@ from audit.services.verification.kinds import Kind
 
 _NO_SALT = bytes(SALT_BYTES)
 #: A row and its entry are written by one statement after the other. `recorded_at` is in no
-#: commitment; this finds that it was changed by more than that.
+#: commitment; this finds that it was changed by more than that, or taken away.
 TOGETHER = timedelta(minutes=5)
 #: What a model says of its row can fail in these ways where the row was changed to nonsense.
 NONSENSE = (KeyError, ValueError, TypeError, AttributeError)
@@ -76,8 +76,10 @@ class Comparison:
             found.append("its row doesn't follow the entry that this one follows")
         if self.kind.has_hash and (self.row.hash or b"").hex() != self.digest:
             found.append("the hash that its row holds is not the entry's")
-        recorded_at = self.row.__dict__.get("recorded_at")
-        if recorded_at is not None and abs(self.entered_at - recorded_at) > TOGETHER:
+        recorded_at = self.row.__dict__.get("recorded_at", self.entered_at)
+        if recorded_at is None:
+            found.append("its row doesn't say when it was recorded")
+        elif abs(self.entered_at - recorded_at) > TOGETHER:
             found.append(f"its row says that it was recorded at {recorded_at}, the entry was not")
         return found
 

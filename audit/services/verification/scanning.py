@@ -281,10 +281,11 @@ class Scanner:
         ):
             return False
         digest = sha256(line.data)
-        recorded_at = row.__dict__.get("recorded_at") or line.recorded_at
+        recorded_at = row.__dict__.get("recorded_at", line.recorded_at)
         if (
             restating.entry(said, line.salts) != line.data
             or (kind.has_hash and row.hash != digest.digest())
+            or recorded_at is None
             or abs(line.recorded_at - recorded_at) > TOGETHER
         ):
             return False
