@@ -171,7 +171,7 @@ def sign_off(request: PortalRequest, campaign_id: uuid.UUID) -> HttpResponse:
     except (NotAllowed, NotFound):
         raise
     except Refusal as refusal:
-        return _campaign(request, campaign_id, refusal=refusal)
+        return _campaign(request, campaign_id, refusal=refusal, act="sign_off")
     messages.success(request, "Signed off. It is in the ledger, and can't be changed any more.")
     return redirect("review", campaign_id=campaign_id)
 
@@ -189,14 +189,19 @@ def cancel(request: PortalRequest, campaign_id: uuid.UUID) -> HttpResponse:
     except (NotAllowed, NotFound):
         raise
     except Refusal as refusal:
-        return _campaign(request, campaign_id, refusal=refusal)
+        return _campaign(request, campaign_id, refusal=refusal, act="cancel")
     messages.success(request, "Cancelled. What was decided stays decided.")
     return redirect("review", campaign_id=campaign_id)
 
 
 def _campaign(
-    request: PortalRequest, campaign_id: uuid.UUID, *, refusal: Refusal | None = None
+    request: PortalRequest,
+    campaign_id: uuid.UUID,
+    *,
+    refusal: Refusal | None = None,
+    act: str = "",
 ) -> HttpResponse:
+    """Show it; with what was refused of which act, whose form keeps what was written."""
     if not review_rules.may_see(request.user):
         raise NotAllowed("This is for compliance and operators.", code="not_compliance")
     newest = reads.campaign(campaign_id)
@@ -211,6 +216,7 @@ def _campaign(
         "most": reads.SHOWN_MOST,
         "may_run": review_rules.may_run(request.user),
         "refusal": refusal,
+        "act": act,
         "comment": request.POST.get("comment", ""),
         "reason_most": review_rules.REASON_MOST,
         "now": clock.now(),

@@ -11,7 +11,14 @@ from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from approvals.models import Decision, Group, Membership, RequestHandover, User
+from approvals.models import (
+    Decision,
+    Group,
+    Membership,
+    RequestHandover,
+    RequestMessage,
+    User,
+)
 from approvals.selectors import clock
 from tests.portal.test_inbox import XSS
 from tests.programs import lacking
@@ -134,6 +141,22 @@ def test_enter_without_a_choice_sends_nothing(noop: Any, desk: Desk) -> None:
     assert page.evaluate("document.activeElement.id") == "approve"
     page.wait_for_load_state("networkidle")
     assert not Decision.objects.exists()
+
+
+def test_ctrl_enter_sends_a_question_and_decides_nothing(noop: Any, desk: Desk) -> None:
+    page = desk.sit(two_requests().bob)
+    page.goto("/inbox/")
+    page.keyboard.press("a")
+    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Escape")
+    page.keyboard.press("q")
+    page.keyboard.type("For which customer?")
+    page.keyboard.press("Control+Enter")
+    page.locator("main").get_by_text("For which customer?").first.wait_for()
+    page.wait_for_function("document.getElementById('question')?.value !== 'For which customer?'")
+    assert RequestMessage.objects.get().text == "For which customer?"
+    assert not Decision.objects.exists()
+    assert desk.complaints == []
 
 
 def test_everything_works_without_javascript(noop: Any, desk: Desk) -> None:

@@ -128,7 +128,8 @@ def test_several_are_kept_with_one_reason(
     page = read(client, answer["Location"])
     assert "Signed off by Dora" in page
     assert "Looked at it." in page
-    assert "Close it" not in page
+    assert "Sign it off" not in page
+    assert "Cancel it" not in page
 
 
 def test_what_was_asked_for_anew_is_neither_counted_nor_shown(
@@ -166,6 +167,38 @@ def test_one_is_removed(client: Client, world: World, grants_of_alice: list[Acce
     assert answer.status_code == 400
     client.post(f"{PAGE}{made.campaign_id}/cancel/", {"comment": "Wrong scope"})
     assert "Cancelled by Dora" in read(client, f"{PAGE}{made.campaign_id}/")
+
+
+def test_signing_off_and_cancelling_are_two_forms_that_keep_their_own_text(
+    client: Client, world: World, grants_of_alice: list[AccessRequest]
+) -> None:
+    path = f"{PAGE}{campaign(world).campaign_id}/"
+    client.force_login(world.dora)
+
+    def forms(page: str) -> dict[str, list[str]]:
+        found = re.findall(r"<form[^>]* action=\"([^\"]+)\">(.*?)</form>", page, re.DOTALL)
+        return {
+            action.removeprefix(path): re.findall(r"<(?:textarea|button)[^>]*>([^<]*)<", inside)
+            for action, inside in found
+            if action.startswith(path)
+        }
+
+    assert forms(read(client, path)) == {
+        "sign-off/": ["", "Sign off"],
+        "cancel/": ["", "Cancel it"],
+    }
+    answer = client.post(f"{path}sign-off/", {"comment": "All <seen>."})
+    assert answer.status_code == 409
+    assert forms(answer.content.decode()) == {
+        "sign-off/": ["All &lt;seen&gt;.", "Sign off"], "cancel/": ["", "Cancel it"],
+    }  # fmt: skip
+    answer = client.post(f"{path}cancel/", {"comment": "x" * 1001})
+    assert answer.status_code == 400
+    page = answer.content.decode()
+    assert forms(page) == {"sign-off/": ["", "Sign off"], "cancel/": ["x" * 1001, "Cancel it"]}
+    assert page.count('class="field wrong"') == 1
+    assert page.index('id="cancel"') < page.index('class="field wrong"')
+    assert "formaction" not in page
 
 
 def test_what_is_wrong_keeps_what_was_chosen_and_written(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from approvals import handlers
-from approvals.models import ReviewDecision
+from approvals.models import ReviewCampaign, ReviewDecision
 from approvals.selectors import clock
 from approvals.services import review_opening
 from tests.connectors.noop import Noop
@@ -51,6 +51,38 @@ def test_a_review_is_done_by_the_keyboard_alone(opened: World, desk: Desk) -> No
     made = ReviewDecision.objects.get()
     assert (made.verdict, made.reason, made.actor) == ("keep", "On call this week.", opened.bob)
     assert desk.complaints == []
+
+
+def test_ctrl_enter_chooses_between_no_answers(opened: World, desk: Desk) -> None:
+    page = desk.sit(opened.bob)
+    page.goto("/reviews/")
+    page.locator("input[name=item]").first.check()
+    page.locator("#reason").fill("On call this week.")
+    page.keyboard.press("Control+Enter")
+    page.locator("input[name=item]").first.press("Control+Enter")
+    page.wait_for_load_state("networkidle")
+    assert page.url.endswith("/reviews/")
+    assert page.input_value("#reason") == "On call this week."
+    assert not ReviewDecision.objects.exists()
+    assert desk.complaints == []
+
+
+def test_ctrl_enter_does_what_the_field_is_about(opened: World, desk: Desk) -> None:
+    page = desk.sit(opened.dora)
+    page.goto("/reviews/")
+    page.get_by_role("link", name="Q4").click()
+    page.get_by_label("Remark, if there is one").fill("Looked at it.")
+    with page.expect_response("**/sign-off/"):
+        page.keyboard.press("Control+Enter")
+    page.get_by_text("2 of 2 items are not decided yet").wait_for()
+    assert page.input_value("#remark") == "Looked at it."
+    page.get_by_label("Why it is cancelled").press("Control+Enter")  # nothing: it is needed
+    page.get_by_label("Why it is cancelled").fill("Wrong scope.")
+    with page.expect_response("**/cancel/"):
+        page.keyboard.press("Control+Enter")
+    page.get_by_text("Cancelled by Dora").wait_for()
+    closed = ReviewCampaign.objects.get(revision=2)
+    assert (closed.event, closed.comment) == ("cancelled", "Wrong scope.")
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -76,13 +76,18 @@
     return true;
   };
 
+  // Ctrl+Enter in a field presses its form's button; where several send different things, it must not choose
+  const send = (form, event) => {
+    event.preventDefault();
+    const buttons = [...form.elements].filter((each) => each.type === "submit");
+    const sends = (each) => [each.formAction, each.name, each.value].join("\n");
+    if (new Set(buttons.map(sends)).size > 1 || buttons[0]?.disabled) return;
+    form.requestSubmit(buttons[0]);
+  };
+
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      const form = event.target.closest("form");
-      if (form) {
-        event.preventDefault();
-        form.requestSubmit();
-      }
+      if (isTyping(event.target) && event.target.form) send(event.target.form, event);
       return;
     }
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
