@@ -14,7 +14,7 @@ from tests.chaos.run import LEASE_SECONDS, Evidence
 #: worker that was killed with the work in its hands (its lease). Time in which nobody could have
 #: done it (`Downtime`) is not counted.
 LAG_SECONDS = LEASE_SECONDS + 30.0
-#: Seconds that clocks of one host may seem apart, between a process and the database.
+#: Seconds that clocks of one host may seem apart: of a process and the database, of processors.
 CLOCK_SECONDS = 0.05
 #: Seconds within which pages and work must go on after the database or the broker is back.
 BACK_SECONDS = 35.0
