@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from simple_history.admin import SimpleHistoryAdmin
 
 from approvals.selectors import people
@@ -31,6 +30,18 @@ class ReasonedForm(AnyModelForm):
         widget=forms.TextInput(attrs={"class": "vTextField"}),
         help_text="Stands in the history beside this change.",
     )
+
+
+class _RefusedForm(AnyModelForm):
+    """A form whose changes have turned out to lock everybody out, and were undone."""
+
+    def clean(self) -> dict[str, Any] | None:
+        """Refuse it in words."""
+        cleaned = super().clean()
+        self.add_error(
+            None, "Nothing was changed: no operator would be left. Make somebody else one first."
+        )
+        return cleaned
 
 
 class ConfigurationAdmin(SimpleHistoryAdmin):  # type: ignore[misc]
@@ -74,16 +85,20 @@ class ConfigurationAdmin(SimpleHistoryAdmin):  # type: ignore[misc]
             raise LastOperatorError
 
     def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
-        """Show or save the form; a change that would lock everybody out is refused in words."""
+        """Show or save the form; one that would lock everybody out is shown again, with why."""
         try:
             answer: HttpResponse = super().changeform_view(request, *args, **options)
         except LastOperatorError:
-            messages.error(
-                request,
-                "Nothing was changed: no operator would be left. Make somebody else one first.",
-            )
-            return HttpResponseRedirect(request.get_full_path())
+            request._is_refused = True  # type: ignore[attr-defined]
+            answer = super().changeform_view(request, *args, **options)
         return answer
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **options: Any) -> Any:
+        """Return the form, which refuses everything once its changes had to be undone."""
+        form = super().get_form(request, obj, **options)
+        if getattr(request, "_is_refused", False):
+            return type(form)(form.__name__, (_RefusedForm, form), {})
+        return form
 
     # -- history is for looking at
 

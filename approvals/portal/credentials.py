@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
 from approvals.domain.refusals import Invalid, NotFound, Refusal
-from approvals.portal import views
+from approvals.portal import settings, views
 from approvals.portal.views import PortalRequest
 from approvals.selectors import requests as reads
 from approvals.services import handover, ssh_keys
@@ -31,13 +31,16 @@ def show(request: PortalRequest, request_id: uuid.UUID) -> HttpResponse:
 
 @views.page("POST")
 def add_key(request: PortalRequest) -> HttpResponse:
-    """Add an SSH key of one's own, or say what is wrong with it."""
+    """Add an SSH key of one's own; otherwise show the settings with it and what is wrong."""
+    text = request.POST.get("text", "")
     try:
-        key = ssh_keys.add(actor=request.user, text=request.POST.get("text", ""))
+        key = ssh_keys.add(actor=request.user, text=text)
     except Invalid as refusal:
-        messages.error(request, refusal.message)
-    else:
-        messages.success(request, f"The key {key.fingerprint} is added.")
+        if refusal.code == "private_key":
+            text = ""  # of no use here, and secret: it is not sent around once more
+        context = settings.context(request) | {"key_text": text, "key_error": refusal.message}
+        return render(request, "settings/page.html", context, status=refusal.status)
+    messages.success(request, f"The key {key.fingerprint} is added.")
     return redirect("settings")
 
 

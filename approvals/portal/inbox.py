@@ -23,12 +23,14 @@ from approvals.services import questions, requests
 
 @dataclass
 class Answer:
-    """What the last decision came to: a sentence of success, or a refusal and what was typed."""
+    """What the last form came to: a sentence of success, or a refusal and what was typed."""
 
     done: str = ""
     refusal: Refusal | None = None
     comment: str = ""
     question: str = ""
+    name: str | None = None
+    """The name for a view that was refused; None where something else was sent."""
     passed: passing.Passing = field(default_factory=passing.Passing)
     meanwhile: list[deciding.Happened] = field(default_factory=list)
 
@@ -54,10 +56,15 @@ class Answer:
         )
 
     @property
+    def name_error(self) -> str:
+        """Return why the view was not saved, if one was to be."""
+        return self.refusal.message if self.refusal and self.name is not None else ""
+
+    @property
     def problem(self) -> str:
         """Return why it was refused, unless that stands beside the field that is the reason."""
         handed = self.passed.to_error or self.passed.why_error
-        is_beside = self.comment_error or self.question_error or handed
+        is_beside = self.comment_error or self.question_error or self.name_error or handed
         return self.refusal.message if self.refusal and not is_beside else ""
 
 
@@ -248,6 +255,12 @@ def _board(
     if fragment and answer.done:
         response["HX-Replace-Url"] = _address(chosen, after, by)
     return response
+
+
+def unnamed(request: PortalRequest, *, by: Sieve, name: str, refusal: Refusal) -> HttpResponse:
+    """Show the filtered list again with the name of a view that was refused, and why."""
+    answer = Answer(refusal=refusal, name=name)
+    return _board(request, chosen=None, after=None, by=by, answer=answer, is_reading=False)
 
 
 def explained(request: PortalRequest, request_id: uuid.UUID, refusal: Refusal) -> Refusal:

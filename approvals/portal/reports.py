@@ -10,7 +10,7 @@ from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpR
 from django.shortcuts import render
 from django.utils import timezone
 
-from approvals.domain.refusals import NotAllowed
+from approvals.domain.refusals import Invalid, NotAllowed
 from approvals.portal import reports_shelf, views
 from approvals.portal.reports_form import Form
 from approvals.portal.views import PortalRequest
@@ -87,11 +87,23 @@ def _dashboard(filters: Filters, *, now: datetime) -> dict[str, Any]:
 def page(request: PortalRequest, name: str) -> HttpResponse:
     """Show one report as a table, by keyset, with its figures and chart above the first rows."""
     allowed(request)
-    report = registry.report(name)
+    return show(request, registry.report(name))
+
+
+def show(request: PortalRequest, report: Report, *, refusal: Invalid | None = None) -> HttpResponse:
+    """Return the page of a report; with a refusal also what was sent to save it, and why not."""
     now = clock.now()
-    form = Form(request, now=now, report=report)
+    form = Form(request, now=now, report=report, data=request.POST if refusal else None)
     after = views.read_cursor(request.GET.get("after"))
-    context: dict[str, Any] = {"report": report, "form": form, "now": now, "after": after}
+    context: dict[str, Any] = {
+        "report": report,
+        "form": form,
+        "now": now,
+        "after": after,
+        "refusal": refusal,
+        "given": {name: request.POST.get(name, "") for name in ("name", "period")},
+        "save_periods": reports_shelf.PERIODS,
+    }
     fragment = views.wants_fragment(request)
     if form.filters is not None:
         rows = report.page(form.filters, after=after, limit=ROWS + 1)
@@ -107,11 +119,11 @@ def page(request: PortalRequest, name: str) -> HttpResponse:
                 "report_figures": report.figures(form.filters),
                 "chart": charts.of(report, form.filters),
                 "pdf_most": documents.ROWS_MOST,
-                "save_periods": reports_shelf.PERIODS,
             }
     template = "reports/_table.html" if fragment else "reports/page.html"
+    status = refusal.status if refusal else form.status
     with timezone.override(form.zone):
-        return render(request, template, context, status=form.status)
+        return render(request, template, context, status=status)
 
 
 @views.page("GET")

@@ -6,7 +6,6 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
-from django.urls import reverse
 
 from approvals.domain.periods import MONTH_DAY_MOST, Frequency
 from approvals.domain.refusals import Invalid, NotFound, Refusal
@@ -22,7 +21,7 @@ from approvals.selectors import report_schedules as reads
 
 @views.page("POST")
 def save(request: PortalRequest, name: str) -> HttpResponse:
-    """Keep a report with the filters it was shown with, and show what was saved."""
+    """Keep a report with the filters it was shown with; a refusal shows what was typed again."""
     reports.allowed(request)
     report = registry.report(name)
     now = clock.now()
@@ -37,8 +36,7 @@ def save(request: PortalRequest, name: str) -> HttpResponse:
             now=now,
         )
     except Invalid as refusal:
-        messages.error(request, refusal.message)
-        return redirect(f"{reverse('report', args=[name])}?{form.query}")
+        return reports.show(request, report, refusal=refusal)
     messages.success(request, f"Saved as “{made.name}”.")
     return redirect("saved_report", made.pk)
 
@@ -82,7 +80,14 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-def _page(request: PortalRequest, saved_id: int, *, refusal: Invalid | None = None) -> HttpResponse:
+def _page(
+    request: PortalRequest,
+    saved_id: int,
+    *,
+    refusal: Invalid | None = None,
+    name_refusal: Invalid | None = None,
+) -> HttpResponse:
+    """Return the page; with a refusal of the schedule or the name what was sent of it, and why."""
     now = clock.now()
     found, schedule = schedules.visible(actor=request.user, saved_id=saved_id)
     is_owner = found.person_id == request.user.pk
@@ -108,6 +113,8 @@ def _page(request: PortalRequest, saved_id: int, *, refusal: Invalid | None = No
         "is_owner": is_owner,
         "given": given,
         "refusal": refusal,
+        "name": request.POST.get("name", "") if name_refusal else found.name,
+        "name_refusal": name_refusal,
         "readers": readers,
         "recipients": [person for person in readers if person.pk in recipients],
         "frequencies": [(str(each), each.value.capitalize()) for each in Frequency],
@@ -117,21 +124,22 @@ def _page(request: PortalRequest, saved_id: int, *, refusal: Invalid | None = No
         "hours": [(hour, f"{hour:02}:00") for hour in range(24)],
         "now": now,
     }
-    status = refusal.status if refusal else 200
+    wrong = refusal or name_refusal
+    status = wrong.status if wrong else 200
     return render(request, "reports/saved.html", context, status=status)
 
 
 @views.page("POST")
 def rename(request: PortalRequest, saved_id: int) -> HttpResponse:
-    """Give a saved report of one's own another name."""
+    """Give a saved report of one's own another name; a refusal shows what was typed again."""
     reports.allowed(request)
     name = views.text(request.POST.get("name"))
-
-    def call() -> str:
+    try:
         made = saved.rename(actor=request.user, saved_id=saved_id, name=name, now=clock.now())
-        return f"It is called “{made.name}” now."
-
-    return _told(request, saved_id, call)
+    except Invalid as refusal:
+        return _page(request, saved_id, name_refusal=refusal)
+    messages.success(request, f"It is called “{made.name}” now.")
+    return redirect("saved_report", saved_id)
 
 
 @views.page("POST")

@@ -24,9 +24,8 @@ def page(request: PortalRequest) -> HttpResponse:
             preferences.set_timezone(actor=request.user, name=form.cleaned_data["timezone"])
             messages.success(request, "Saved.")
             return redirect("settings")
-        return render(request, "settings/page.html", _context(request, form), status=400)
-    form = SettingsForm(initial={"timezone": request.user.timezone})
-    return render(request, "settings/page.html", _context(request, form))
+        return render(request, "settings/page.html", context(request, form), status=400)
+    return render(request, "settings/page.html", context(request))
 
 
 @views.page("POST")
@@ -41,11 +40,12 @@ def notices(request: PortalRequest) -> HttpResponse:
         else:
             messages.success(request, "Saved.")
             return redirect("settings")
-    plain = SettingsForm(initial={"timezone": request.user.timezone})
-    context = _context(request, plain) | {"notices": form}
-    return render(request, "settings/page.html", context, status=400)
+    shown = context(request) | {"notices": form}
+    return render(request, "settings/page.html", shown, status=400)
 
 
-def _context(request: PortalRequest, form: SettingsForm) -> dict[str, Any]:
+def context(request: PortalRequest, form: SettingsForm | None = None) -> dict[str, Any]:
+    """Return what the page shows: what is chosen, or the `form` of the timezone as it was sent."""
+    form = form or SettingsForm(initial={"timezone": request.user.timezone})
     notices = NoticesForm(initial=NoticesForm.of(noticing.chosen(request.user)))
     return {"form": form, "keys": ssh_keys.of(request.user), "notices": notices}

@@ -17,19 +17,13 @@ PLACES = ("found", "again", "alike")
 
 @views.page("POST")
 def save_view(request: PortalRequest) -> HttpResponse:
-    """Keep the inbox's filters under a name, and go back to them; say what is wrong there."""
-    sieve = inbox.sieve_of(request.POST.get("sieve", ""))
+    """Keep the inbox's filters under a name, and go back to them; otherwise show both again."""
+    sieve, name = inbox.sieve_of(request.POST.get("sieve", "")), request.POST.get("name", "")
     try:
-        view = shelf.save_view(
-            actor=request.user,
-            name=request.POST.get("name", ""),
-            query=sieve.values,
-            now=clock.now(),
-        )
+        view = shelf.save_view(actor=request.user, name=name, query=sieve.values, now=clock.now())
     except Invalid as refusal:
-        messages.error(request, refusal.message)
-    else:
-        messages.success(request, f"Saved as “{view.name}”.")
+        return inbox.unnamed(request, by=sieve, name=name, refusal=refusal)
+    messages.success(request, f"Saved as “{view.name}”.")
     return redirect(reverse("inbox") + (f"?{sieve.query}" if sieve else ""))
 
 

@@ -24,6 +24,7 @@ def add(*, actor: User, text: str) -> PublicKey:
             "This is a private key. Paste the public one (the file that ends in .pub), and make a "
             "new pair if others may have seen this one.",
             field="text",
+            code="private_key",
         )
     words = line.split(" ", 2)
     if len(line) > TEXT_MOST or len(words) < 2 or "-cert-" in words[0]:

@@ -82,7 +82,7 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "inbox_bulk": {"GET": (302, *(400,) * 6), "POST": (302, *(400,) * 6)},  # nothing is selected
     "inbox_bulk_done": {"GET": (302,) * 7},  # nothing was decided
     "inbox_news": {"GET": (302, 204, 204, 200, 204, 204, 204)},  # to bob the request is new
-    "view_save": {"POST": (302,) * 7},
+    "view_save": {"POST": (302, *(400,) * 6)},  # it has no name
     "view_remove": {"POST": (302, *(404,) * 6)},  # there is none of that number
     "star": {"POST": (302, *(404,) * 6)},  # there is no such entitlement
     "notices": READ_BY_ALL,
@@ -96,7 +96,7 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "report_csv": READ_BY_AUDITORS,
     "report_xlsx": READ_BY_AUDITORS,
     "report_pdf": READ_BY_AUDITORS,
-    "report_save": {"POST": (302, 403, 403, 403, 403, 302, 302)},
+    "report_save": {"POST": (302, 403, 403, 403, 403, 400, 400)},  # it has no name
     "saved_report": {  # there is none of that number
         "GET": (302, 403, 403, 403, 403, 404, 404),
         "POST": (302, 403, 403, 403, 403, 404, 404),
@@ -129,7 +129,7 @@ TABLE: Mapping[str, Mapping[str, Sequence[int]]] = {
     "audit_verify": READ_BY_AUDITORS,
     "request_credentials": {"POST": (302, 404, 302, 404, 404, 404, 404)},
     "look": {"POST": (302,) * 7},
-    "key_add": {"POST": (302,) * 7},
+    "key_add": {"POST": (302, *(400,) * 6)},  # there is no key
     "key_remove": {"POST": (302, *(404,) * 6)},
     "erasures": {
         "GET": (302, 403, 403, 403, 403, 200, 200),

@@ -446,16 +446,53 @@ def test_a_membership_by_a_grant_can_not_be_taken_here(operator: Client, world: 
     assert Membership.objects.filter(pk=row.pk).exists()
 
 
-def test_the_last_operator_stays(operator: Client, world: World) -> None:
+REFUSED = "Nothing was changed: no operator would be left. Make somebody else one first."
+
+
+def refused(answer: Any) -> Any:
+    """Return the form that was shown again because no operator would be left."""
+    assert answer.status_code == 200
+    form = answer.context["adminform"].form
+    assert form.non_field_errors() == [REFUSED]
+    page = answer.content.decode()
+    assert page.count(REFUSED) == 1
+    assert "was changed successfully" not in page
+    return form
+
+
+def test_the_last_operator_stays_and_what_was_typed_too(operator: Client, world: World) -> None:
     url = address("user", "change", world.admin.pk)
-    sent = fields(operator, url)
-    answer = operator.post(url, sent | {"memberships-0-DELETE": "on"}, follow=True)
-    assert "no operator would be left" in answer.content.decode()
+    sent = fields(operator, url) | {"title": "Head of IT", "change_reason": "On leave."}
+    answer = operator.post(url, sent | {"memberships-0-DELETE": "on"})
+    form = refused(answer)
+    assert (form["title"].value(), form["change_reason"].value()) == ("Head of IT", "On leave.")
+    page = answer.content.decode()
+    assert 'value="Head of IT"' in page
+    assert 'name="memberships-0-DELETE" id="id_memberships-0-DELETE" checked' in page
     del sent["is_active"]
-    answer = operator.post(url, sent, follow=True)
-    assert "no operator would be left" in answer.content.decode()
-    change(operator, "group", Group.objects.get(name="operators").pk, role="compliance")
-    assert User.objects.get(pk=world.admin.pk).is_operator
+    assert refused(operator.post(url, sent))["is_active"].value() is False
+    group = Group.objects.get(name="operators")
+    form = refused(change(operator, "group", group.pk, role="compliance", title="Helpers"))
+    assert (form["role"].value(), form["title"].value()) == ("compliance", "Helpers")
+    admin, group = User.objects.get(pk=world.admin.pk), Group.objects.get(pk=group.pk)
+    assert (admin.is_operator, admin.title, group.title) == (True, "", "Operators")
+    assert User.history.filter(id=admin.pk).count() == 1
+    assert Group.history.filter(id=group.pk).count() == 1
+    assert change(operator, "user", admin.pk, title="Head of IT").status_code == 302
+    assert User.objects.get(pk=admin.pk).title == "Head of IT"
+
+
+def test_nobody_is_added_while_no_operator_would_be_left(operator: Client, world: World) -> None:
+    Membership.objects.filter(person=world.admin).update(granted_by=uuid.uuid4())
+    answer = operator.post(
+        address("user", "add"),
+        {
+            "username": "zoe", "name": "Zoe", "email": "zoe@example.com", "usable_password": "true",
+            "password1": "correct horse battery", "password2": "correct horse battery",
+        },
+    )  # fmt: skip
+    assert refused(answer)["username"].value() == "zoe"
+    assert not User.objects.filter(username="zoe").exists()
 
 
 def test_createsuperuser_makes_an_operator(db: None, monkeypatch: pytest.MonkeyPatch) -> None:

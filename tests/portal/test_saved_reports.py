@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from approvals import handlers
 from approvals.models import Group, Membership, ReportRun, ReportSchedule, SavedReport, User
+from approvals.reports import saved as saved_reports
 from approvals.selectors import clock
 from tests.world import World
 
@@ -78,20 +79,53 @@ def test_a_fixed_period_stays_and_a_moment_is_that_of_the_run(client: Client, wo
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "beside"),
     [
-        {"name": ""}, {"name": "x" * 61}, {"period": "moment"}, {"period": "soon"},
-        {"timezone": "Mars/Base"}, {"resource": "none"}, {"name": "Taken"},
-        {"period": "fixed", "from": "2026-02-01", "to": "2026-01-01"},
+        ({"name": ""}, "save-name-error"), ({"name": "x" * 61}, "save-name-error"),
+        ({"name": "Taken"}, "save-name-error"), ({"period": "moment"}, "save-period-error"),
+        ({"period": "soon"}, "save-period-error"), ({"timezone": "Mars/Base"}, "timezone-error"),
+        ({"resource": "none"}, "resource-error"),
+        ({"period": "fixed", "from": "2026-02-01", "to": "2026-01-01"}, "to-error"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_not_saved(
-    client: Client, world: World, wrong: dict[str, str]
+def test_what_makes_no_sense_is_not_saved_and_still_there(
+    client: Client, world: World, wrong: dict[str, str], beside: str
 ) -> None:
     save(client, world.dora, name="Taken")
-    answer = save(client, world.dora, **{"name": "Other"} | wrong)
-    assert answer["Location"].startswith(reverse("report", args=[NAME]))
+    sent = {"name": "Other <b>", "period": "last_quarter", "person": "alice"} | wrong
+    answer = save(client, world.dora, **sent)
+    assert answer.status_code == 400
     assert SavedReport.objects.count() == 1
+    text = answer.content.decode()
+    assert text.count('class="error"') == 1
+    assert f'class="error" id="{beside}"' in text
+    assert '<details class="card top" open>' in text
+    name = sent["name"].replace("<b>", "&lt;b&gt;")
+    assert f'id="save-name" name="name" value="{name}"' in text
+    if sent["period"] in ("last_quarter", "fixed"):
+        assert f'<option value="{sent["period"]}" selected>' in text
+    assert '<input id="person" name="person" value="alice"' in text
+    assert (
+        f'<input type="hidden" name="timezone" value="{sent.get("timezone", "Europe/Berlin")}">'
+        in text
+    )
+    assert 'href="?' not in text  # the address is that of the form now
+    assert 'method="get" action="/reports/who-had-access/"' in text
+
+
+@pytest.mark.django_db
+def test_one_report_too_many_is_refused_with_what_was_typed(
+    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved_reports, "SAVED_MOST", 1)
+    save(client, world.dora, name="Only")
+    answer = save(client, world.dora, "active-as-of", name="Other", at="2026-01-02T03:04:05")
+    assert answer.status_code == 400
+    text = answer.content.decode()
+    assert '<p class="error" role="alert">You have 1 saved reports already.' in text
+    assert 'id="save-name" name="name" value="Other"' in text
+    assert '<input type="hidden" name="at" value="2026-01-02T03:04:05">' in text
+    assert 'type="datetime-local" step="1" value="2026-01-02T03:04:05"' in text
 
 
 def test_it_is_renamed_and_removed(client: Client, saved: SavedReport) -> None:
@@ -99,10 +133,25 @@ def test_it_is_renamed_and_removed(client: Client, saved: SavedReport) -> None:
     text = page(client, saved)
     assert "&lt;b&gt;Mondays&lt;/b&gt;" in text
     assert "<b>Mondays" not in text
-    client.post(reverse("saved_rename", args=[saved.pk]), {"name": " "})
+    assert client.post(reverse("saved_rename", args=[saved.pk]), {"name": " "}).status_code == 400
     assert SavedReport.objects.get().name == "<b>Mondays</b>"
     assert client.post(reverse("saved_remove", args=[saved.pk])).status_code == 302
     assert not SavedReport.objects.exists()
+
+
+def test_a_wrong_name_is_refused_with_what_was_typed(
+    client: Client, world: World, saved: SavedReport
+) -> None:
+    save(client, world.dora, name="Taken")
+    schedule(client, saved, world.dora, hour="17")
+    answer = client.post(reverse("saved_rename", args=[saved.pk]), {"name": "Taken"})
+    assert answer.status_code == 400
+    text = answer.content.decode()
+    assert 'id="name" name="name" maxlength="60" required value="Taken" aria-invalid="true"' in text
+    assert 'id="name-error" role="alert">You have a saved report “Taken” already.' in text
+    assert "<h1>Weekly</h1>" in text
+    assert '<option value="17" selected>' in text
+    assert "note bad" not in text
 
 
 def test_it_is_scheduled_changed_and_shown(

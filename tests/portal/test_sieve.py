@@ -108,7 +108,7 @@ def test_a_view_is_saved_shown_replaced_and_removed(client: Client, waiting: Wor
     view = SavedView.objects.get()
     assert (view.person, view.name, view.query) == (waiting.bob, "Hot ones", {"overdue": "1"})
     text = page(client, waiting.bob).content.decode()
-    assert '<a class="chip" href="?overdue=1">Hot ones</a>' in text
+    assert '<a class="chip" href="/inbox/?overdue=1">Hot ones</a>' in text
     assert "Hot ones" not in page(client, waiting.carol).content.decode()
     client.force_login(waiting.carol)
     assert client.post(reverse("view_remove", args=[view.pk])).status_code == 404
@@ -121,13 +121,32 @@ def test_a_view_is_saved_shown_replaced_and_removed(client: Client, waiting: Wor
     ("name", "sieve"),
     [("", "risk=high"), ("x" * 61, "risk=high"), ("a\0", "risk=high"), ("All", ""), ("All", "x=1")],
 )
-def test_a_view_that_makes_no_sense_is_refused(
+def test_a_view_that_makes_no_sense_is_refused_with_what_was_typed(
     client: Client, world: World, name: str, sieve: str
 ) -> None:
     client.force_login(world.bob)
-    assert save(client, name, sieve).status_code == 302
+    response = save(client, name, sieve)
+    assert response.status_code == 400
     assert not SavedView.objects.exists()
-    assert "note bad" in client.get(reverse("inbox")).content.decode()
+    text = response.content.decode()
+    assert f'name="name" value="{name}" maxlength="60"' in text
+    assert '<details class="drop" id="filter" open>' in text
+    assert text.count('id="view-error" role="alert">') == 1
+    assert "note bad" not in text
+
+
+def test_a_refused_view_leaves_the_list_filtered_and_its_links_working(
+    client: Client, waiting: World
+) -> None:
+    client.force_login(waiting.bob)
+    save(client, "Hot", "risk=high")
+    response = save(client, "x" * 61, "risk=high")  # though these filters are saved already
+    text = response.content.decode()
+    assert f'value="{"x" * 61}"' in text
+    assert {item.record.risk for item in response.context["board"].items} == {"high"}
+    assert '<input type="hidden" name="sieve" value="risk=high">' in text
+    assert 'href="?' not in text
+    assert "Give the view a name of at most 60 characters." in text
 
 
 def test_twenty_views_are_enough(client: Client, world: World) -> None:
