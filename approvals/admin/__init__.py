@@ -11,9 +11,9 @@ from allauth.account.models import EmailAddress
 from django.contrib import admin
 from django.contrib.auth.models import Group as PermissionGroup
 
-from approvals.admin import catalogue, grouping, people, records
+from approvals.admin import catalogue, grouping, memberships, people, records
 
-__all__ = ["catalogue", "grouping", "people", "records"]
+__all__ = ["catalogue", "grouping", "memberships", "people", "records"]
 
 # Permissions come from directory groups with a portal role, addresses from the person.
 for model in (PermissionGroup, EmailAddress):

@@ -16,6 +16,9 @@ else:
     AnyModelForm = forms.ModelForm
 
 
+LOCKED_OUT = "Nothing was changed: no operator would be left. Make somebody else one first."
+
+
 class LastOperatorError(Exception):
     """A change would leave the portal without anyone who may configure it."""
 
@@ -38,9 +41,7 @@ class _RefusedForm(AnyModelForm):
     def clean(self) -> dict[str, Any] | None:
         """Refuse it in words."""
         cleaned = super().clean()
-        self.add_error(
-            None, "Nothing was changed: no operator would be left. Make somebody else one first."
-        )
+        self.add_error(None, LOCKED_OUT)
         return cleaned
 
 
@@ -135,7 +136,7 @@ class ConfigurationAdmin(SimpleHistoryAdmin):  # type: ignore[misc]
         parts = super().get_fieldsets(request, obj)
         if not getattr(request, "_looks_back", False):
             return parts
-        hidden = {"change_reason", "password"}
+        hidden = {"change_reason", "password", "listed"}
         return [
             (name, {**part, "fields": [field for field in _flat(part) if field not in hidden]})
             for name, part in parts

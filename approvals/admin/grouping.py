@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 _CATALOGUE = ("Resource", "Entitlement", "Policy")
-_PEOPLE = ("User", "Group")
+_PEOPLE = ("User", "Group", "Membership")
 
 
 def app_list(request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:

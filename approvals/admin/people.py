@@ -10,71 +10,25 @@ from django.contrib.auth.forms import (
     AdminUserCreationForm,
     ReadOnlyPasswordHashField,
 )
-from django.db.models import QuerySet
+from django.db.models import Count, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
 from approvals.admin.configuration import ConfigurationAdmin, ReasonedForm
-from approvals.models import Group, Membership, User
+from approvals.admin.memberships import NewMembers, StandingMemberships, TimedMemberships
+from approvals.models import Group, User
 
 if TYPE_CHECKING:
-    MembershipInline = admin.TabularInline[Membership, Any]
     AddForm = AdminUserCreationForm[User]
     SetForm = AdminPasswordChangeForm[User]
 else:
-    MembershipInline = admin.TabularInline
     AddForm, SetForm = AdminUserCreationForm, AdminPasswordChangeForm
 
 _NEVER_DELETED = (
     "People are never deleted, since records name them. Deactivate whoever has left: their access "
     "ends at once, their requests are cancelled, and what waited for them moves on."
 )
-
-
-class StandingMemberships(MembershipInline):
-    """Memberships that last until somebody removes them here."""
-
-    model = Membership
-    verbose_name = "standing membership"
-    verbose_name_plural = "standing memberships"
-    fields = ("person", "group")
-    autocomplete_fields = ("person",)
-    extra = 0
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
-        """Return the rows that no grant has made."""
-        return super().get_queryset(request).filter(granted_by=None).select_related("person")
-
-
-class TimedMemberships(MembershipInline):
-    """Memberships that a grant has made: shown, and ended on the request's page."""
-
-    model = Membership
-    verbose_name = "membership by a grant"
-    verbose_name_plural = "memberships by grants, which end on the request's page"
-    fields = ("person", "group", "request")
-    readonly_fields = ("person", "group", "request")
-    extra = 0
-    can_delete = False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
-        """Return the rows that grants have made."""
-        return super().get_queryset(request).exclude(granted_by=None).select_related("person")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return False: grants add them."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return False: grants keep them."""
-        return False
-
-    @admin.display(description="Request")
-    def request(self, row: Membership) -> str:
-        """Return a link to the request."""
-        address = reverse("request", args=[row.granted_by])
-        return format_html('<a href="{}">{}</a>', address, row.granted_by)
 
 
 class PersonForm(ReasonedForm):
@@ -162,13 +116,14 @@ class GroupAdmin(ConfigurationAdmin):
         (
             None,
             {
-                "fields": ("name", "title", "role", "change_reason"),
+                "fields": ("name", "title", "role", "listed", "change_reason"),
                 "description": "Policies name groups. A role makes the members compliance or "
                 "operators of this portal. Groups are never deleted: remove the members.",
             },
         ),
     )
-    inlines = (StandingMemberships, TimedMemberships)
+    readonly_fields = ("listed",)
+    inlines = (NewMembers,)
     list_display = ("name", "title", "role", "members")
     list_filter = ("role",)
     search_fields = ("name", "title")
@@ -177,8 +132,19 @@ class GroupAdmin(ConfigurationAdmin):
     @admin.display(description="Members")
     def members(self, group: Group) -> str:
         """Return how many there are, with a link to them."""
-        address = reverse("admin:approvals_user_changelist")
-        return format_html(
-            '<a href="{}?memberships__group__id__exact={}">{}</a>',
-            address, group.pk, group.members.count(),
-        )  # fmt: skip
+        return _members(group, str(group.members.count()))
+
+    @admin.display(description="Members")
+    def listed(self, group: Group) -> str:
+        """Return how many there are and of which kind, with a link to where they are removed."""
+        if group.pk is None:
+            return "none yet"
+        granted = Count("pk", filter=Q(granted_by__isnull=False))
+        found = group.members.aggregate(all=Count("pk"), granted=granted)
+        kinds = f"{found['all'] - found['granted']} standing, {found['granted']} by grants"
+        return format_html("{}. {}", kinds, _members(group, "Search and remove them"))
+
+
+def _members(group: Group, text: str) -> str:
+    address = reverse("admin:approvals_membership_changelist")
+    return format_html('<a href="{}?group__id__exact={}">{}</a>', address, group.pk, text)

@@ -152,6 +152,8 @@ VIEWS: dict[str, tuple[View, ...]] = {
         View("admin-policies", "/admin/approvals/policy/"),
         View("admin-policy", "/admin/approvals/policy/", follow="#result_list tbody th a"),
         View("admin-people", "/admin/approvals/user/"),
+        View("admin-group", "/admin/approvals/group/", follow="#result_list tbody th a"),
+        View("admin-memberships", "/admin/approvals/membership/"),
         View("admin-add", "/admin/approvals/resource/add/"),
         View("admin-refused", "/admin/approvals/resource/add/", how=reaching.refused_by_the_admin),
         View("admin-history", "/admin/approvals/policy/", how=reaching.history),

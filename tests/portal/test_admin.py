@@ -35,7 +35,7 @@ RECORDS = (
     "reviewcampaign", "reviewitem", "reviewdecision", "reportrun", "requesthandover",
     "requestmessage", "refusedattempt",
 )  # fmt: skip
-CONFIGURATION = ("user", "group", "resource", "entitlement", "policy")
+CONFIGURATION = ("user", "group", "membership", "resource", "entitlement", "policy")
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_start_lists_what_it_is_for_in_the_frame_of_the_portal(
     }
     assert list(listed) == ["Catalogue", "People", "Records, to read only"]
     assert listed["Catalogue"] == ["Resources", "Entitlements", "Policies"]
-    assert listed["People"] == ["People", "Groups"]
+    assert listed["People"] == ["People", "Groups", "Memberships"]
     assert len(listed["Records, to read only"]) == len(RECORDS) + 1
     page = answer.content.decode()
     assert page.count('aria-label="Main"') == 1
@@ -132,8 +132,8 @@ def test_lists_and_objects_are_headed_by_their_names(operator: Client, world: Wo
 def test_nothing_else_is_registered() -> None:
     names = {model._meta.label for model in admin.site._registry}
     assert names == {
-        "approvals.User", "approvals.Group", "approvals.Resource", "approvals.Entitlement",
-        "approvals.Policy", "approvals.AccessRequest", "approvals.Decision",
+        "approvals.User", "approvals.Group", "approvals.Membership", "approvals.Resource",
+        "approvals.Entitlement", "approvals.Policy", "approvals.AccessRequest", "approvals.Decision",
         "approvals.GrantEvent", "approvals.Notice", "approvals.OutboxItem", "approvals.SignIn",
         "approvals.ReportExport", "approvals.ReviewCampaign", "approvals.ReviewItem",
         "approvals.ReviewDecision",
