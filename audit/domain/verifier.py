@@ -1303,7 +1303,7 @@ def _read(
         if progress:
             progress(done, total)
 
-    buckets = min(WIDTH, 1 + total // 20_000)
+    buckets = min(WIDTH, 1 + total // 50_000)
     jobs = jobs if total > WIDTH * CHUNK_BUNDLES * 2 else 1
     logs: list[tuple[Path, range]] = []
     with TemporaryDirectory() as name, workers(jobs) as do:
