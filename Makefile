@@ -35,7 +35,7 @@ dev: setup-dev
 	@DEBUG=1 exec $(PY) manage.py demo --reload
 
 test: setup-dev
-	@$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
+	@$(if $(CLOCKS),CLOCKS_DIFFER=$(CLOCKS) )$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: setup-dev
 	$(PY) -m ruff format --check .

@@ -21,7 +21,7 @@ from hypothesis import settings as examples
 from approvals.selectors import clock
 from jitportal.embedded import roles
 from jitportal.embedded.postgres import Cluster
-from tests import servers
+from tests import one_clock, servers
 from tests.connectors.noop import Noop
 from tests.world import World, build
 
@@ -30,6 +30,7 @@ examples.register_profile(
     "busy", examples(), suppress_health_check=[HealthCheck.too_slow], deadline=None
 )
 examples.load_profile("busy")
+one_clock.install()
 
 _KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 

@@ -1,0 +1,44 @@
+"""One clock for all that a test does in its own process.
+
+A database's backends run on several processors, whose clocks may differ by milliseconds. What a test
+does next is later for it all the same: what it put is due, what it granted has been granted.
+`make test CLOCKS=30` has every other look at the clock come out that many milliseconds behind, to
+show that no test goes by more than this.
+"""
+
+import os
+import random
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from approvals.selectors import clock
+from audit.selectors import clock as clock_of_the_ledger
+
+_BEHIND = timedelta(milliseconds=float(os.environ.get("CLOCKS_DIFFER") or 0))
+
+
+def install() -> None:
+    """Have the database's clock never go back for this process."""
+    clock.now = clock_of_the_ledger.now = never_back(_on_some_processor(clock_of_the_ledger.now))
+
+
+def never_back(read: Callable[[], datetime]) -> Callable[[], datetime]:
+    """Return a clock that says the latest that it has read, for all threads."""
+    one_at_a_time = threading.Lock()
+    latest: list[datetime] = []
+
+    def now() -> datetime:
+        moment = read()
+        with one_at_a_time:
+            latest[:] = [max([moment, *latest])]
+            return latest[0]
+
+    return now
+
+
+def _on_some_processor(read: Callable[[], datetime]) -> Callable[[], datetime]:
+    def now() -> datetime:
+        return read() - random.choice((timedelta(0), _BEHIND))
+
+    return now
