@@ -19,6 +19,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as examples
 
 from approvals.selectors import clock
+from approvals.services import comparing, reconciliation
 from jitportal.embedded import roles
 from jitportal.embedded.postgres import Cluster
 from tests import one_clock, servers
@@ -115,6 +116,19 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
         monkeypatch.setattr(clock, "now", lambda: real() + by)
 
     return move
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happened before a look at a target counts as settled, so that no test has to wait."""
+    real = reconciliation.observe
+
+    def observe(*, resource_id: int) -> bool:
+        one_clock.settle()
+        return real(resource_id=resource_id)
+
+    monkeypatch.setattr(comparing, "MARGIN", timedelta(0))
+    monkeypatch.setattr(reconciliation, "observe", observe)
 
 
 @pytest.fixture

@@ -42,6 +42,34 @@ def refused(page: Page, demo: Demo) -> Response | None:
     return _sent_as_it_is(page, "#ask")
 
 
+def key_refused(page: Page, demo: Demo) -> Response | None:
+    """Give something for an SSH key that is none."""
+    page.goto(f"{demo.url}/settings/")
+    page.locator("#ssh-text").fill("my key")
+    return _sent_as_it_is(page, "form:has(#ssh-text)")
+
+
+def saving_refused(page: Page, demo: Demo) -> Response | None:
+    """Save a report without a name."""
+    page.goto(f"{demo.url}/reports/who-had-access/")
+    return _sent_as_it_is(page, "form:has(#save-name)")
+
+
+def renaming_refused(page: Page, demo: Demo) -> Response | None:
+    """Take a saved report's name away."""
+    page.goto(f"{demo.url}/reports/")
+    saved = page.locator("td a[href^='/reports/saved/']").first
+    page.goto(demo.url + str(saved.get_attribute("href")))
+    page.locator("#name").fill("")
+    return _sent_as_it_is(page, "form:has(#name)")
+
+
+def view_refused(page: Page, demo: Demo) -> Response | None:
+    """Save a filter of the inbox without a name."""
+    page.goto(f"{demo.url}/inbox/?risk=high")
+    return _sent_as_it_is(page, "#filter form:has([name=name])")
+
+
 def refused_by_the_admin(page: Page, demo: Demo) -> Response | None:
     """Send an empty form of the configuration."""
     page.goto(f"{demo.url}/admin/approvals/resource/add/")

@@ -1,7 +1,5 @@
 """The page of what targets hold beside what was granted."""
 
-from datetime import timedelta
-
 import pytest
 from django.test import Client
 
@@ -10,17 +8,14 @@ from approvals.connectors.protocol import GrantSpec
 from approvals.models import Finding, Observation, Resource
 from approvals.selectors import clock
 from approvals.selectors import drift as reads
-from approvals.services import comparing, reconciliation
+from approvals.services import reconciliation
 from tests.connectors.moments import now
 from tests.connectors.noop import Noop
 from tests.world import World
 
 PAGE = "/access/drift/"
 
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparing, "MARGIN", timedelta(0))
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 def make(noop: Noop, login: str, entitlement: str) -> None:

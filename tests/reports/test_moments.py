@@ -176,10 +176,7 @@ def test_ssh_keys_are_configuration(world: World) -> None:
     assert len(rows("configuration-changes", filters(person_id=world.alice.pk))) == 4
 
 
-def test_what_targets_held_without_a_grant_stands(
-    world: World, noop: Noop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("approvals.services.comparing.MARGIN", timedelta(0))
+def test_what_targets_held_without_a_grant_stands(world: World, noop: Noop, at_once: None) -> None:
     noop.grant(spec("dan", "read"))
     noop.grant(spec("deploy-bot", "owner"))
     look(world, 2)

@@ -15,12 +15,6 @@ from tests.world import World
 pytestmark = pytest.mark.usefixtures("at_once")
 
 
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What happened a moment ago counts as settled, so that no test has to wait."""
-    monkeypatch.setattr("approvals.services.comparing.MARGIN", timedelta(0))
-
-
 def test_each_confirmed_finding_of_access_is_a_line(world: World, noop: Noop) -> None:
     over = world.ended()
     Resource.objects.update(drift_policy="report")

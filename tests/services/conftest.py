@@ -9,7 +9,7 @@ from django.core.mail import EmailMultiAlternatives
 from approvals import handlers
 from approvals.models import AccessRequest
 from approvals.selectors import clock
-from approvals.services import comparing, grants, notifications
+from approvals.services import grants, notifications
 from tests.connectors.noop import Noop
 from tests.services.mails import Deliver, Mail, mail_of, waiting
 from tests.world import World
@@ -44,9 +44,3 @@ def stuck(world: World, noop: Noop, settings: Any) -> AccessRequest:
 def request_of_alice(world: World) -> AccessRequest:
     """Write access that is there for hours."""
     return world.active(minutes=400)
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What happened a moment ago counts as settled, so that no test has to wait."""
-    monkeypatch.setattr(comparing, "MARGIN", timedelta(0))

@@ -16,6 +16,7 @@ from approvals.channels.email import DeliveryFailed
 from approvals.models import AccessRequest, Membership, Notice, OutboxItem, User
 from approvals.selectors import chains, clock
 from approvals.services import directory, escalation, grants, notices, notifications
+from tests import one_clock
 from tests.connectors.noop import Noop
 from tests.services.mails import Deliver, mail_server, waiting
 from tests.world import World
@@ -187,6 +188,7 @@ def test_reminders_that_piled_up_are_one(world: World, deliver: Deliver, now: da
         assert view is not None
         notices.remind(record, view, at=now, now=now)
         notices.remind(record, view, at=now + timedelta(seconds=20), now=now)
+    one_clock.settle()
     assert len(deliver("reminder")) == 2  # carol and dan, once each
     assert sorted(told("reminder")) == ["carol", "dan"]
 

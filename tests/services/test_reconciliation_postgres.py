@@ -12,7 +12,7 @@ from psycopg import sql
 from approvals import handlers
 from approvals.models import AccessRequest, Entitlement, Finding, GrantEvent, Resource
 from approvals.selectors import clock, drift
-from approvals.services import comparing, grants, reconciliation
+from approvals.services import grants, reconciliation
 from tests.conftest import cluster
 from tests.world import World, notices
 
@@ -56,9 +56,10 @@ def target() -> Iterator[Target]:
 
 
 @pytest.fixture
-def entitlement(world: World, target: Target, monkeypatch: pytest.MonkeyPatch) -> Entitlement:
+def entitlement(
+    world: World, target: Target, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> Entitlement:
     """The role, which alice's group may have at once."""
-    monkeypatch.setattr(comparing, "MARGIN", timedelta(0))
     url = cluster().superuser_url("postgres")
     host = url.rpartition("@")[2]
     monkeypatch.setenv("DRIFT_DSN", f"postgresql://{PORTALS}:{PASSWORD.replace(' ', '%20')}@{host}")
