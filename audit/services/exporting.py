@@ -32,6 +32,7 @@ README = """\
 Verify: python3 verifier.py export . --policy POLICY --old CHECKPOINT (Python 3.11, cryptography)
 POLICY and CHECKPOINT are the log's key and an earlier checkpoint that you hold from elsewhere: those in this folder vouch only for themselves.
 The tiles are in the C2SP tlog-tiles format: other tools read them as well. All of it must verify; one bad record is named and ends with status 1.
+If the log succeeded an older one (its verification says so), have that one's export too, and add --older ITS_FOLDER: else what goes on from it is NOT COMPARED.
 timestamps/ holds what timestamp authorities signed (RFC 3161): openssl ts -verify -token_in -in NAME.tst -data NAME.note -CAfile ROOTS
 """  # noqa: E501
 
