@@ -27,6 +27,7 @@ from audit.selectors import log as reads
 from audit.selectors import staleness, state
 from audit.services import holding, sealing, watching
 from jitportal import schedule
+from tests import one_clock
 from tests.audit import outside
 from tests.audit.sealer import new_signer, seal, sealer
 from tests.conftest import as_role
@@ -399,6 +400,7 @@ def test_readyz_names_a_stale_ledger_and_stays_ready(
     assert answer.json()["processes"] == dict.fromkeys(["beat", *QUEUES], "ok")
     assert (answer.json()["status"], answer.json()["ledger"]) == ("ok", "ok")
     world.ask()
+    one_clock.settle()  # an entry's moment is by the database's own clock
     settings.LEDGER_STALE = timedelta(microseconds=1)
     answer = client.get("/readyz")
     assert answer.status_code == 200
