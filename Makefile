@@ -2,7 +2,7 @@
 #
 #   make demo     the portal with its own database, broker and target (PORT=8000, DEMO_DIR=.demo)
 #   make test     all tests (ARGS="tests/domain -k name" for some; CLOCKS=30 with clocks that differ by
-#                 30 ms; AGAIN=5 tries up to 5 that failed once more, alone)
+#                 30 ms; AGAIN=2 tries up to 2 that failed once more, alone)
 #   make check    format, lint, types, layers, templates, migrations, deployment settings
 #   make bench    the measured promises (ONLY=name for one)
 #   make screenshots  pictures of every page in .screenshots/ (ONLY=word for some; FACES=1 the README's too)
