@@ -2,7 +2,7 @@
 #
 #   make demo     the portal with its own database, broker and target (PORT=8000, DEMO_DIR=.demo)
 #   make test     all tests (ARGS="tests/domain -k name" for some; CLOCKS=30 with clocks that differ by
-#                 30 ms; AGAIN=2 tries up to 2 that failed once more, alone)
+#                 30 ms)
 #   make check    format, lint, types, layers, templates, migrations, deployment settings
 #   make bench    the measured promises (ONLY=name for one)
 #   make screenshots  pictures of every page in .screenshots/ (ONLY=word for some; FACES=1 the README's too)
@@ -36,11 +36,7 @@ dev: setup-dev
 	@DEBUG=1 exec $(PY) manage.py demo --reload
 
 test: setup-dev
-	@rm -f .pytest_cache/v/cache/lastfailed
-	@$(if $(CLOCKS),CLOCKS_DIFFER=$(CLOCKS) )$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS) || { status=$$?; \
-	[ $$status = 1 ] && failed=$$(grep -c '": true' .pytest_cache/v/cache/lastfailed) && [ $$failed -le "$(or $(AGAIN),0)" ] || exit $$status; \
-	echo "$$failed of the tests failed. Once more, alone; if they pass, the above is still to be looked into:"; \
-	$(PY) -m pytest -q --last-failed --last-failed-no-failures none; }
+	@$(if $(CLOCKS),CLOCKS_DIFFER=$(CLOCKS) )$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: setup-dev
 	$(PY) -m ruff format --check .

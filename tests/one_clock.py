@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from approvals.selectors import clock
 from audit.selectors import clock as clock_of_the_ledger
@@ -35,13 +35,14 @@ def settle() -> None:
 def never_back(read: Callable[[], datetime]) -> Callable[[], datetime]:
     """Return a clock that is later each time that it is read, for all threads."""
     one_at_a_time = threading.Lock()
-    latest: list[datetime] = []
+    latest = datetime.min.replace(tzinfo=UTC)
 
     def now() -> datetime:
+        nonlocal latest
         moment = read()
         with one_at_a_time:
-            latest[:] = [max([moment, *(each + _TICK for each in latest)])]
-            return latest[0]
+            latest = max(moment, latest + _TICK)
+            return latest
 
     return now
 

@@ -511,7 +511,8 @@ def read_ending(end: bytes) -> tuple[bytes, int]:
 
 
 #: The length of such an ending with a prev and a revision below 10; by the digit of a revision the
-#: next one's ending from behind its prev; and the endings of an object's first two entries.
+#: next one's ending from behind its prev; and the endings of an object's first two entries. The
+#: slices are made once, not for each entry.
 ENDING = len(ending(bytes(2 * HASH), 9))
 BEGIN, END = slice(len(HEAD)), slice(-ENDING, None)
 NEXT = {ord(f"{rev}"): ending(b"", rev + 1)[len(PREV) :] for rev in range(10)}
@@ -836,16 +837,14 @@ def _follow(
             expected = due.get(name, b"")
             due[name] = following
             if link == expected:
-                if before:
-                    links.continued += name in before
+                links.continued += name in before
             elif link and not expected and succeeds:
                 links.continued += 1
                 links.unseen += 1
             else:
                 links.count += 1
                 links.problems.append(unlinked(mark, link, expected))
-            if before:
-                before.discard(name)
+            before.discard(name)
         links.problems.sort()  # leaves of later chunks are higher
         del links.problems[SHOWN_MOST:]
     return links
