@@ -14,7 +14,7 @@ from django.db import connection, models
 
 from audit.models import sealed
 
-Row = TypeVar("Row", bound=models.Model)
+Row = TypeVar("Row", bound="AppendOnly")
 
 
 class MutationBlocked(Exception):
@@ -69,10 +69,12 @@ class AppendOnlyQuerySet(models.QuerySet[Row]):
         self._refuse("update_or_create")
 
     def bulk_create(self, objs: Any, *args: Any, **options: Any) -> list[Row]:
-        """Insert rows. Raises: MutationBlocked where conflicts would be written over."""
-        if options.get("update_conflicts") or options.get("ignore_conflicts"):
+        """Insert rows with their entries. Raises: MutationBlocked over conflicts."""
+        if args or options.get("update_conflicts") or options.get("ignore_conflicts"):
             self._refuse("bulk_create over conflicts")
-        return super().bulk_create(objs, *args, **options)
+        rows = list(objs)
+        self.model.insert(rows)
+        return rows
 
 
 class AppendOnly(models.Model):
@@ -224,21 +226,23 @@ def many(model: type[AppendOnly], *, given: Sequence[str], row: str, source: str
         for name in given
     ]
     document = ", ".join([*labels, "entry_object text", "entry_data text", "entry_salts text"])
+    names = ", ".join([f'"{name}"' for name in given] + ["entry_object, entry_data, entry_salts"])
     statement = (
-        "WITH v AS MATERIALIZED (SELECT"  # noqa: S608
-        f" nextval(pg_get_serial_sequence('{model._meta.db_table}', 'id')) AS new_id,"
-        f" {', '.join(picked)}, entry_object, entry_data, entry_salts"
-        f" FROM json_to_recordset(%s::json) AS d({document})),"
-        f" r AS (INSERT INTO {model._meta.db_table} (id, {_names(model)})"
-        f" SELECT v.new_id, {row} FROM {source} ORDER BY v.new_id RETURNING id, recorded_at)"
+        f"WITH v AS MATERIALIZED (SELECT {', '.join(picked)}, entry_object, entry_data,"  # noqa: S608
+        " entry_salts, place FROM ROWS FROM"
+        f" (json_to_recordset(%s::json) AS ({document})) WITH ORDINALITY AS d({names}, place)),"
+        f" r AS (INSERT INTO {model._meta.db_table} ({_names(model)})"
+        f" SELECT {row} FROM {source} ORDER BY v.place RETURNING id, recorded_at)"
     )
     if model.ledger_name:
         statement += (
-            ", e AS (INSERT INTO audit_entry (model, object_id, record_id, data)"  # noqa: S608
+            ", n AS (SELECT id AS new_id, row_number() OVER (ORDER BY id) AS place FROM r),"  # noqa: S608
+            " e AS (INSERT INTO audit_entry (model, object_id, record_id, data)"
             f" SELECT '{model.ledger_name}', entry_object, new_id, decode(entry_data, 'base64')"
-            " FROM v ORDER BY new_id RETURNING id, record_id),"
+            " FROM v JOIN n USING (place) ORDER BY place RETURNING id, record_id),"
             " s AS (INSERT INTO audit_salt (entry_id, salts)"
-            " SELECT e.id, decode(entry_salts, 'base64') FROM e JOIN v ON new_id = e.record_id)"
+            " SELECT e.id, decode(entry_salts, 'base64')"
+            " FROM e JOIN n ON new_id = e.record_id JOIN v USING (place))"
         )
     return statement + " SELECT id, recorded_at FROM r ORDER BY id"  # noqa: S608
 

@@ -117,10 +117,18 @@ def record_models() -> Iterator[type[models.Model]]:
             yield model
 
 
+def _the_databases(model: type[models.Model]) -> frozenset[str]:
+    """Return the columns of a record that the database alone fills: its id, its time."""
+    of_kind = {"recorded_at"} if issubclass(model, AppendOnly) else set()
+    fields = model._meta.concrete_fields
+    return frozenset(of_kind | {f.attname for f in fields if isinstance(f, models.AutoField)})
+
+
 def grant(*, using: str) -> None:
     """Set what the database roles may do on every table; safe to repeat.
 
     `jitportal_app` reads all and inserts; it may change rows only where rows are meant to change.
+    Of a record it gives neither id nor time, so no record of it can stand where a later one will.
     Tables of models with `app_may_write = False` (kept by triggers or the sealer) it only reads.
     `jitportal_auditor` reads, but no column that its model names in `hidden_from_auditor`.
     `jitportal_sealer` has what a model's `rights` give it, what `let_sealer` lets it, and nothing
@@ -128,7 +136,7 @@ def grant(*, using: str) -> None:
     exist (see docs/production.md).
     """
     connection = connections[using]
-    records = {model._meta.db_table for model in record_models()}
+    records = {model._meta.db_table: _the_databases(model) for model in record_models()}
     kept_by_triggers = {
         model._meta.db_table
         for model in apps.get_models(include_auto_created=True)
@@ -161,15 +169,13 @@ def grant(*, using: str) -> None:
                 elif role == AUDITOR or table in kept_by_triggers or table == "django_migrations":
                     rights = "SELECT"
                 elif table in records:
-                    rights = "SELECT, INSERT"
+                    rights = f"SELECT, INSERT ({_columns(cursor, table, but=records[table])})"
                 else:
                     rights = "SELECT, INSERT, UPDATE, DELETE"
                 if role == AUDITOR and table in _SECRET_TABLES:
                     continue
                 if role == AUDITOR and table in hidden:
-                    held = connection.introspection.get_table_description(cursor, table)
-                    shown = [column.name for column in held if column.name not in hidden[table]]
-                    rights = f"SELECT ({', '.join(shown)})"
+                    rights = f"SELECT ({_columns(cursor, table, but=hidden[table])})"
                 cursor.execute(
                     sql.SQL("GRANT {} ON {} TO {}").format(
                         sql.SQL(rights), name, sql.Identifier(role)
@@ -183,6 +189,11 @@ def grant(*, using: str) -> None:
             )
         if SEALER in roles:
             _grant_calls(cursor)
+
+
+def _columns(cursor: Any, table: str, *, but: frozenset[str]) -> str:
+    held = cursor.db.introspection.get_table_description(cursor, table)
+    return ", ".join(f'"{column.name}"' for column in held if column.name not in but)
 
 
 def _grant_calls(cursor: Any) -> None:

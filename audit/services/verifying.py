@@ -219,7 +219,7 @@ def _record(report: Report, *, by: str) -> bool:
         return False
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT has_table_privilege(%s, 'INSERT') AND NOT pg_is_in_recovery()",
+            "SELECT has_any_column_privilege(%s, 'INSERT') AND NOT pg_is_in_recovery()",
             [Verification._meta.db_table],
         )
         allowed: bool = cursor.fetchone()[0]

@@ -66,8 +66,8 @@ def role() -> Iterator[Finding]:
             continue
         may = _rights(table)
         own = getattr(model, "rights", {}).get(APP, "")
-        if own:  # rights on some columns alone are no rights on the table
-            wanted = {word.strip() for word in re.sub(r"\w+ *\([^)]*\)", "", own).split(",")} - {""}
+        if own:
+            wanted = {word.strip() for word in re.sub(r"\([^)]*\)", "", own).split(",")}
         elif not getattr(model, "app_may_write", True):
             wanted = {"SELECT"}
         elif table in records:
@@ -100,11 +100,13 @@ _WHY = {
 
 
 def _rights(table: str) -> set[str]:
+    """Return what the connected role may do with a table, or with some of its columns."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT wanted FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) wanted"
-            " WHERE has_table_privilege(quote_ident(%s), wanted)",
-            [table],
+            " WHERE CASE wanted WHEN 'DELETE' THEN has_table_privilege(quote_ident(%s), wanted)"
+            " ELSE has_any_column_privilege(quote_ident(%s), wanted) END",
+            [table, table],
         )
         return {right for (right,) in cursor.fetchall()}
 

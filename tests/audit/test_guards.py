@@ -65,28 +65,39 @@ def test_replica_mode_does_not_walk_past_the_guards(table: str) -> None:
 @pytest.mark.django_db
 def test_every_table_has_the_rights_that_its_kind_needs() -> None:
     """Nothing that a later migration adds can be forgotten."""
-    wanted = {
-        model._meta.db_table: (
-            getattr(model, "app_may_write", True),
-            "INSERT (" not in getattr(model, "rights", {}).get(roles.APP, ""),
-        )
-        for model in apps.get_models(include_auto_created=True)
-        if model._meta.managed
-    }
+    models_ = [m for m in apps.get_models(include_auto_created=True) if m._meta.managed]
     with connection.cursor() as cursor:
-        for table, (writable, all_columns) in wanted.items():
+        for model in models_:
+            table = model._meta.db_table
             cursor.execute(
                 "SELECT has_table_privilege(%s, %s, 'SELECT'),"
-                " has_table_privilege(%s, %s, 'INSERT'),"
-                " has_table_privilege(%s, %s, 'UPDATE'),"
+                " has_any_column_privilege(%s, %s, 'INSERT'),"
+                " has_any_column_privilege(%s, %s, 'UPDATE'),"
                 " has_table_privilege(%s, %s, 'DELETE'),"
                 " has_table_privilege(%s, %s, 'TRUNCATE'),"
-                " has_table_privilege(%s, %s, 'INSERT')",
+                " has_any_column_privilege(%s, %s, 'INSERT')",
                 [roles.APP, table] * 5 + [roles.AUDITOR, table],
             )
-            changes = writable and table not in RECORDS
-            inserts = writable and all_columns
+            inserts = getattr(model, "app_may_write", True)
+            changes = inserts and table not in RECORDS
             assert cursor.fetchone() == (True, inserts, changes, changes, False, False), table
+
+
+GIVEN_BY_THE_DATABASE = [
+    (model._meta.db_table, field.column)
+    for model in record_models()
+    for field in model._meta.concrete_fields
+    if isinstance(field, models.AutoField)
+    or (field.column == "recorded_at" and not hasattr(model, "history_id"))
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("table", "column"), GIVEN_BY_THE_DATABASE)
+def test_the_application_gives_no_record_its_id_or_time(table: str, column: str) -> None:
+    """Else a record could wait where a later one will stand, and be the newest until then."""
+    with as_role(roles.APP) as raw, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        raw.execute(f"INSERT INTO {table} ({column}) VALUES (DEFAULT)")
 
 
 @pytest.mark.django_db

@@ -1,6 +1,9 @@
 """The revision chain and the pointer that the database keeps."""
 
+import hmac
 import itertools
+import json
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -12,7 +15,7 @@ from django_fsm import TransitionNotAllowed
 from approvals.domain import states
 from approvals.domain.refusals import StaleRevision
 from approvals.domain.states import Event, State
-from approvals.models import AccessRequest, CurrentRequest
+from approvals.models import AccessRequest, CurrentRequest, SignIn
 from approvals.services import recording
 from audit.domain import entries
 from audit.models import Entry
@@ -200,3 +203,20 @@ def test_the_pointer_can_be_rebuilt_to_the_same(world: World) -> None:
     with as_role(roles.OWNER) as raw:
         assert raw.execute("SELECT approvals_rebuild_current()").fetchone() == (2,)
     assert list(CurrentRequest.objects.order_by("request_id").values()) == before
+
+
+@pytest.mark.django_db
+def test_rows_of_one_statement_have_ids_in_their_order_and_each_its_own_entry() -> None:
+    at = datetime.now(UTC)
+    rows = [SignIn(what="failed", agent=f"browser {n}", occurred_at=at) for n in range(60)]
+    SignIn.objects.bulk_create(rows)
+    assert [row.pk for row in rows] == sorted(row.pk for row in rows)
+    for row in rows:
+        assert SignIn.objects.get(pk=row.pk).agent == row.agent
+        entry = Entry.objects.get(model=SignIn.ledger_name, record_id=row.pk)
+        said = json.loads(bytes(entry.data))
+        assert said["id"] == entry.object_id == str(row.uid)
+        place = 32 * sorted(said["fields"]).index("agent")
+        salt = bytes(entry.salt.salts)[place : place + 32]
+        committed = hmac.digest(salt, b"agent\x00" + json.dumps(row.agent).encode(), "sha256")
+        assert said["fields"]["agent"] == committed.hex()
