@@ -14,7 +14,7 @@ from datetime import datetime
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, ProgrammingError, connection
 
 import jitportal
 from approvals.selectors import clock, processes
@@ -136,6 +136,8 @@ def _thread(title: str, every_seconds: float, step: Callable[[], None]) -> None:
         while True:
             try:
                 step()
+            except ProgrammingError as error:
+                log.info("watch.no_tables", error=str(error).partition("\n")[0])
             except DatabaseError as error:
                 log.warning("watch.database_away", error=type(error).__name__)
             except Exception:  # it must outlive anything

@@ -165,9 +165,9 @@ class Demo:
                 connection.execute(f"DROP DATABASE IF EXISTS {roles.DATABASE} WITH (FORCE)")
             roles.prepare(cluster=cluster)
         as_owner = {**environment, "DATABASE_URL": self._owner_url(environment)}
-        self._manage("migrate", as_owner)
         web, *_ = self._programs()
-        self._supervisor.start([web], environment)  # it loads while the history is made
+        self._supervisor.start([web], environment)  # it loads while tables and history are made
+        self._manage("migrate", as_owner)
         if self._ask(environment, ANYBODY) is None:
             self._say("Making the demo's people and some months of their history.")
             unfinished.touch()
