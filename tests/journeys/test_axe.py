@@ -18,9 +18,18 @@ OF_DJANGO = (
 )
 
 
+#: Toasts come and go by fading; they are looked at in between.
+HOLD_TOASTS = """document.getAnimations().filter(each => each.animationName === "leave")
+    .forEach(each => { each.pause(); each.currentTime = 5000; })"""
+RELEASE_TOASTS = """document.getAnimations().filter(each => each.animationName === "leave")
+    .forEach(each => each.play())"""
+
+
 def findings(page: Page, *, name: str) -> list[str]:
     """Return what axe finds on the page: the rule and where."""
+    page.evaluate(HOLD_TOASTS)
     response = Axe().run(page, options={**RULES, "resultTypes": ["violations"]}).response
+    page.evaluate(RELEASE_TOASTS)
     return [
         f"{name}: {found['id']} {node['target']} {node.get('failureSummary', '')[:300]}"
         for found in response["violations"]
