@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import psycopg
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, ProgrammingError, connection
+from django.db import DatabaseError, connection
 
 import jitportal
 from approvals.selectors import clock, processes
@@ -91,7 +92,7 @@ class BeatHeart:
             if was == processes.STANDBY != kind:
                 process_watch.gone(kind=was, name=name())
         except DatabaseError as error:
-            log.warning("watch.database_away", error=type(error).__name__)
+            _tell_of(error)
 
 
 class Watcher:
@@ -131,15 +132,21 @@ def start(kinds: Sequence[str] = ()) -> None:
     _thread("watch", settings.WATCH_LOOK.total_seconds(), Watcher().look)
 
 
+def _tell_of(error: DatabaseError) -> None:
+    """Log what kept a step from the database; tables that are yet to be made are no alarm."""
+    if isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+        log.info("watch.no_tables", error=str(error).partition("\n")[0])
+    else:
+        log.warning("watch.database_away", error=type(error).__name__)
+
+
 def _thread(title: str, every_seconds: float, step: Callable[[], None]) -> None:
     def run() -> None:
         while True:
             try:
                 step()
-            except ProgrammingError as error:
-                log.info("watch.no_tables", error=str(error).partition("\n")[0])
             except DatabaseError as error:
-                log.warning("watch.database_away", error=type(error).__name__)
+                _tell_of(error)
             except Exception:  # it must outlive anything
                 log.exception("watch.failed")
             finally:

@@ -215,6 +215,7 @@ def many(model: type[AppendOnly], *, given: Sequence[str], row: str, source: str
 
     `given` are the columns that the document has, `row` the expressions of a row's columns, found
     in `source`, where `v` is the document. It answers with each row's id and time, in their order.
+    Ids rise in that order, so a row's rank by id is its place in the document.
     """
     types = dict(zip((name for name, _ in columns(model)), column_types(model), strict=True))
     texts = {name for name in given if types.get(name) == "bytea"}

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.mail import EmailMessage
-from django.db import DatabaseError
+from django.db import DatabaseError, ProgrammingError
 from django.test import Client
 from structlog.testing import capture_logs
 
@@ -364,6 +365,25 @@ def test_a_beat_that_can_not_write_goes_on(world: World, monkeypatch: pytest.Mon
     with capture_logs() as logs:
         watch.BeatHeart().beat(leads=True)
     assert [line["event"] for line in logs] == ["watch.database_away"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "event"),
+    [
+        (psycopg.errors.UndefinedTable(), ("watch.no_tables", "info")),
+        (psycopg.errors.InsufficientPrivilege(), ("watch.database_away", "warning")),
+    ],
+)
+def test_only_tables_that_are_yet_to_be_made_are_no_alarm(
+    monkeypatch: pytest.MonkeyPatch, cause: psycopg.Error, event: tuple[str, str]
+) -> None:
+    def broken(**_: object) -> None:
+        raise ProgrammingError from cause
+
+    monkeypatch.setattr(process_watch, "beat", broken)
+    with capture_logs() as logs:
+        watch.BeatHeart().beat(leads=True)
+    assert [(line["event"], line["log_level"]) for line in logs] == [event]
 
 
 def test_a_watcher_that_was_blind_begins_anew(alive: None, monkeypatch: pytest.MonkeyPatch) -> None:
